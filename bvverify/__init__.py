@@ -1,0 +1,1 @@
+"""Exact verification of quantized neural networks: verdicts about the bytes that the deployed kernel computes."""

@@ -1,0 +1,29 @@
+"""What a deployed file says, engine-free: QuantizedModel and its layers."""
+
+from bvverify.model.quantized import (
+    Conv2d,
+    Dequantize,
+    Layer,
+    Linear,
+    MaxPool2d,
+    QuantizedModel,
+    QuantParams,
+    Quantize,
+    Relu,
+    Reshape,
+    Weight,
+)
+
+__all__ = [
+    "Conv2d",
+    "Dequantize",
+    "Layer",
+    "Linear",
+    "MaxPool2d",
+    "QuantParams",
+    "QuantizedModel",
+    "Quantize",
+    "Relu",
+    "Reshape",
+    "Weight",
+]

@@ -1,0 +1,26 @@
+"""The exact integer program: StepNetwork, its operations, and how to build one by hand."""
+
+from bvverify.network.build import NetworkBuilder, Window
+from bvverify.network.exact import IntArray
+from bvverify.network.operations import ALWAYS, NEVER, Affine, Clamp, Gather, Max, Operation, Step
+from bvverify.network.step_network import Node, StepNetwork, Value
+from bvverify.network.thresholds import shift_rule, staircase
+
+__all__ = [
+    "ALWAYS",
+    "NEVER",
+    "Affine",
+    "Clamp",
+    "Gather",
+    "IntArray",
+    "Max",
+    "NetworkBuilder",
+    "Node",
+    "Operation",
+    "Step",
+    "StepNetwork",
+    "Value",
+    "Window",
+    "shift_rule",
+    "staircase",
+]
