@@ -1,0 +1,79 @@
+"""FBGEMM: engine fbgemm, all linear layers of engine x86, and its convolutions where oneDNN is not chosen.
+
+Source: fbgemm `QuantUtilsAvx2.cc`/`QuantUtilsAvx512.cc` (requantizeOutputProcessing*), `FbgemmI8Depthwise*`; ATen `quantized/cpu/qlinear.cpp`,
+`qconv.cpp`.  Confirmed against PyTorch 2.13.0's kernels by the tests.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bvverify.kernels.float32 import Float32, Integers, f32, fma, from_int32, round_to_int32, saturate_int16, saturate_uint8
+from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer, int32_overflow
+from bvverify.kernels.target import Isa
+from bvverify.model import Conv2d, QuantParams
+
+
+def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
+    """Return what FBGEMM runs for `layer` on activations quantized as `source`."""
+    saturates = isa is not Isa.AVX512_VNNI or (isinstance(layer, Conv2d) and _depthwise_fast_path(layer))
+    accumulation = Accumulation.SATURATING_PAIRS if saturates else Accumulation.EXACT
+    return Kernel(accumulation, FbgemmRequantization.of(layer, source))
+
+
+def _depthwise_fast_path(layer: Conv2d) -> bool:
+    """Return whether the 3x3, 5x5 or 7x7 depthwise kernel is taken; it adds pairs in 16 bits on every instruction set."""
+    outputs, inputs_per_group, height, width = layer.weight.values.shape
+    return (
+        inputs_per_group == 1
+        and outputs in (layer.groups, 2 * layer.groups)
+        and layer.groups % 8 == 0
+        and height == width
+        and height in (3, 5, 7)
+        and layer.stride[0] == layer.stride[1]
+        and layer.stride[0] in (1, 2)
+        and layer.dilation == (1, 1)
+        and layer.padding == ((height - 1) // 2,) * 2
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FbgemmRequantization:
+    """FBGEMM: ReQuantizeOutput with float bias (fbgemm/QuantUtils, `requantizeOutputProcessingAvx2`).
+
+    Per-tensor weights: the compiler contracts the division of the bias and its addition into a multiplication by a reciprocal and one
+    fused multiply-add.  Per-channel weights: a division, then an addition.
+    """
+
+    multiplier: Float32
+    addend: tuple[Float32, Float32] | Float32 | None
+    """(bias, reciprocal of the accumulator's scale) when fused, bias in accumulator units when not, None without bias."""
+    zero_point: int
+    relu: bool
+
+    @classmethod
+    def of(cls, layer: WeightedLayer, source: QuantParams) -> "FbgemmRequantization":
+        """Return the formula of `layer` fed by activations quantized as `source`."""
+        scale = f32(source.scale) * f32(layer.weight.scales)
+        addend: tuple[Float32, Float32] | Float32 | None = None
+        if layer.bias is not None and layer.weight.per_channel:
+            addend = (layer.bias / scale)[:, None]
+        elif layer.bias is not None:
+            addend = (layer.bias[:, None], f32(1.0 / scale.astype(np.float64))[:, None])
+        return cls((scale / f32(layer.output.scale))[:, None], addend, layer.output.zero_point, layer.relu)
+
+    def bytes_of(self, accumulator: Integers) -> Integers:
+        rounded = saturate_int16(round_to_int32(self._scaled(accumulator)))
+        result = saturate_uint8(saturate_int16(rounded + self.zero_point))
+        return np.maximum(result, self.zero_point) if self.relu else result
+
+    def refusal(self, lower: Integers, upper: Integers) -> str | None:
+        return int32_overflow(lower, upper, self._scaled)
+
+    def _scaled(self, accumulator: Integers) -> Float32:
+        value = from_int32(accumulator)
+        if isinstance(self.addend, tuple):
+            value = fma(self.addend[0], self.addend[1], value)
+        elif self.addend is not None:
+            value = value + self.addend
+        return value * self.multiplier

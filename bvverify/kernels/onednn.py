@@ -1,0 +1,92 @@
+"""oneDNN: engine onednn, and the convolutions of engine x86 on machines with AVX512-VNNI.
+
+Source: oneDNN 3.12 as bundled (`brgemm`, `gemm:jit` post-ops), ideep's scale handling, ATen `quantized/cpu/qlinear.cpp`, `qconv.cpp`.
+Confirmed against PyTorch 2.13.0's kernels by the tests.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bvverify.errors import NotExact
+from bvverify.kernels.float32 import Float32, Integers, f32, from_int32
+from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer
+from bvverify.kernels.target import Isa
+from bvverify.model import Conv2d, QuantParams
+
+
+def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
+    """Return what oneDNN runs for `layer` on activations quantized as `source`; raise `NotExact` for what is not modelled."""
+    if layer.weight.zero_points.any():
+        raise NotExact(f"layer {layer.name}: oneDNN rejects weights with a zero point; use fbgemm or qnnpack")
+    if isinstance(layer, Conv2d):
+        _refuse_convolution(layer, isa)
+    accumulation = Accumulation.EXACT if isa is Isa.AVX512_VNNI else Accumulation.SATURATING_PAIRS
+    return Kernel(accumulation, OneDnnRequantization.of(layer, source, premultiplied=isa is Isa.AVX2))
+
+
+def _refuse_convolution(layer: Conv2d, isa: Isa) -> None:
+    if isa is not Isa.AVX512_VNNI:
+        raise NotExact(
+            f"layer {layer.name}: the order in which oneDNN's {isa} convolutions pair saturating products is not modelled; "
+            "use another target"
+        )
+    outputs, inputs_per_group = layer.weight.values.shape[:2]
+    if layer.groups > 1 and inputs_per_group == 1 and outputs > layer.groups:
+        # Small ones run another kernel with other roundings; with stride (1, s > 1) and output width 1, oneDNN 3.12 returns garbage.
+        raise NotExact(
+            f"layer {layer.name}: oneDNN's grouped convolution with one input and {outputs // layer.groups} output channels per "
+            "group is known to be wrong or not modelled; use fbgemm or qnnpack"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class OneDnnRequantization:
+    """oneDNN: scales passed as reciprocals of reciprocals, float bias, rounding after the zero point (ideep, `brgemm` post-ops).
+
+    `premultiplied` kernels multiply the two scales first; the others apply them one after the other, with a rounding in between.
+    """
+
+    source_scale: Float32
+    weight_scale: Float32
+    premultiplied: bool
+    bias: Float32 | None
+    output_reciprocal: Float32
+    zero_point: int
+    relu: bool
+
+    @classmethod
+    def of(cls, layer: WeightedLayer, source: QuantParams, *, premultiplied: bool) -> "OneDnnRequantization":
+        """Return the formula of `layer` fed by activations quantized as `source`."""
+        one = np.float32(1.0)
+        if isinstance(layer, Conv2d):
+            weight_scale = f32(layer.weight.scales)
+        elif layer.weight.per_channel:
+            weight_scale = one / (one / f32(layer.weight.scales))
+        else:
+            weight_scale = one / f32(1.0 / layer.weight.scales)
+        return cls(
+            source_scale=one / f32(1.0 / source.scale),
+            weight_scale=weight_scale[:, None],
+            premultiplied=premultiplied,
+            bias=None if layer.bias is None else layer.bias[:, None],
+            output_reciprocal=one / (one / f32(1.0 / layer.output.scale)),
+            zero_point=layer.output.zero_point,
+            relu=layer.relu,
+        )
+
+    def bytes_of(self, accumulator: Integers) -> Integers:
+        value = from_int32(accumulator)
+        if self.premultiplied:
+            value = value * (self.source_scale * self.weight_scale)
+        else:
+            value = (value * self.source_scale) * self.weight_scale
+        if self.bias is not None:
+            value = value + self.bias
+        if self.relu:
+            value = np.maximum(value, np.float32(0))
+        value = value * self.output_reciprocal + np.float32(self.zero_point)
+        return np.rint(np.clip(value, np.float32(0), np.float32(255))).astype(np.int64)
+
+    def refusal(self, lower: Integers, upper: Integers) -> str | None:
+        return None

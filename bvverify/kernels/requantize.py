@@ -1,0 +1,55 @@
+"""What lowering needs to know of a kernel: how it accumulates, and how it turns accumulators into bytes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from bvverify.kernels.float32 import Float32, Integers
+from bvverify.model import Conv2d, Linear
+
+WeightedLayer: TypeAlias = Linear | Conv2d
+
+
+class Accumulation(Enum):
+    """How products are summed to an int32 accumulator."""
+
+    EXACT = "exact"
+    """Every product enters the int32 sum as it is (VNNI, and QNNPACK's 16-bit products)."""
+    SATURATING_PAIRS = "saturating pairs"
+    """Products of adjacent taps are added with 16-bit saturation first (vpmaddubsw)."""
+
+
+class Requantization(Protocol):
+    """The float32 pipeline from int32 accumulators to bytes, for one layer on one engine.
+
+    `bytes_of` follows the engine operation by operation, vectorised over accumulators [C, n] with one row per output channel.  It is
+    non-decreasing in each row where `refusal` returns None.
+    """
+
+    def bytes_of(self, accumulator: Integers) -> Integers:
+        """Return the output bytes, int64 [C, n], of accumulators int64 [C, n] that fit int32."""
+
+    def refusal(self, lower: Integers, upper: Integers) -> str | None:
+        """Return why the pipeline is not modelled exactly for accumulators in [lower[c], upper[c]], or None."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What one engine runs for one layer."""
+
+    accumulation: Accumulation
+    requantization: Requantization
+
+
+def int32_overflow(lower: Integers, upper: Integers, scaled: Callable[[Integers], Float32]) -> str | None:
+    """Return a refusal if the float32 values `scaled` of some accumulator may leave int32.
+
+    There the conversion instruction returns INT32_MIN, the byte falls from 255 to 0, and the pipeline is no longer monotone.
+    """
+    ends = scaled(np.stack([lower, upper], axis=1)).astype(np.float64)
+    if not np.isfinite(ends).all() or (np.abs(ends) >= 2.0**31).any():
+        return "a requantized value may leave int32, where the kernel's conversion wraps around"
+    return None
