@@ -1,0 +1,164 @@
+"""A child process that answers requests one at a time, each within a hard wall-clock limit.
+
+The parent sends a pickled request and waits; when the limit passes, the child is killed, whatever native code it is in, and the next
+request starts a new one.  A crash or an exhausted memory costs the request alone.  Requests and replies are the project's own objects
+between two processes of one user, so pickle is safe here.
+"""
+
+import os
+import pickle
+import resource
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import IO, Any, BinaryIO, Self
+
+_HEADER = struct.Struct("!Q")
+
+
+class ChildTimeout(Exception):
+    """The limit passed before the child answered; the child was killed."""
+
+
+class ChildDied(Exception):
+    """The child ended without an answer; the message holds the last lines it wrote to its error output, or the signal."""
+
+
+class Child:
+    """A lazily started, restartable child process that runs `python -m module`."""
+
+    def __init__(self, module: str, *, environment: Mapping[str, str] | None = None, memory_bytes: int | None = None) -> None:
+        """Prepare a child; `environment` is laid over the parent's, `memory_bytes` limits its address space."""
+        self._command = [sys.executable, "-m", module]
+        self._environment = {**os.environ, **(environment or {})}
+        self._memory_bytes = memory_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
+
+    def request(self, message: object, *, seconds: float) -> Any:
+        """Return the child's reply to `message`.
+
+        Raises `ChildTimeout` after `seconds`, `ChildDied` if the child ends, and whatever exception the child's handler raised.
+        """
+        deadline = time.monotonic() + seconds
+        process = self._started()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            _write(process.stdin, message)
+            outcome, value = pickle.loads(_read_until(process.stdout, deadline))
+        except TimeoutError:
+            self.close()
+            raise ChildTimeout(f"no answer within {seconds:g} s") from None
+        except (EOFError, BrokenPipeError):
+            raise ChildDied(self._last_words()) from None
+        except BaseException:  # an interrupt leaves half an exchange behind
+            self.close()
+            raise
+        if outcome == "raised":
+            raise value
+        return value
+
+    def close(self) -> None:
+        """Kill the child, if it runs."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
+        if self._errors is not None:
+            self._errors.close()
+            self._errors = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._errors = tempfile.TemporaryFile()
+            environment = dict(self._environment)
+            if self._memory_bytes is not None:
+                environment[_MEMORY_VARIABLE] = str(self._memory_bytes)
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment
+            )
+        return self._process
+
+    def _last_words(self) -> str:
+        assert self._process is not None and self._errors is not None
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        self.close()
+        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"{reason}: {lines[-1][:300]}" if lines else reason
+
+
+_MEMORY_VARIABLE = "BVVERIFY_CHILD_MEMORY"
+
+
+def serve(handler: Callable[[Any], Any]) -> None:
+    """Answer requests on standard input with `handler` until it closes: the main function of a child's module.
+
+    Whatever the handler prints goes to standard error, so that it cannot be mistaken for a reply.  An interrupt from the keyboard is left
+    to the parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (limit := os.environ.get(_MEMORY_VARIABLE)) is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (int(limit), int(limit)))
+    requests = sys.stdin.buffer
+    with os.fdopen(os.dup(1), "wb") as replies:
+        os.dup2(2, 1)
+        while True:
+            try:
+                message = pickle.loads(_read(requests))
+            except EOFError:
+                return
+            try:
+                reply = ("returned", handler(message))
+            except Exception as error:
+                reply = ("raised", error)
+            _write(replies, reply)
+
+
+def _write(stream: BinaryIO | IO[bytes], message: object) -> None:
+    payload = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(_HEADER.pack(len(payload)))
+    stream.write(payload)
+    stream.flush()
+
+
+def _read(stream: BinaryIO) -> bytes:
+    header = stream.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        raise EOFError
+    return stream.read(_HEADER.unpack(header)[0])
+
+
+def _read_until(stream: IO[bytes], deadline: float) -> bytes:
+    """Read one framed message from a pipe; raise TimeoutError at the deadline and EOFError at the end of the stream."""
+    descriptor = stream.fileno()
+    received = bytearray()
+    wanted = _HEADER.size
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while len(received) < wanted:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            chunk = os.read(descriptor, 1 << 20)
+            if not chunk:
+                raise EOFError
+            received += chunk
+            if wanted == _HEADER.size and len(received) >= _HEADER.size:
+                wanted += _HEADER.unpack(received[: _HEADER.size])[0]
+    return bytes(received[_HEADER.size :])
