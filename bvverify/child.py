@@ -20,6 +20,9 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Self
 
 _HEADER = struct.Struct("!Q")
+_START_SECONDS = 120.0
+_READY = "ready"
+"""What a child says first, once its module is imported."""
 
 
 class ChildTimeout(Exception):
@@ -44,14 +47,22 @@ class Child:
     def request(self, message: object, *, seconds: float) -> Any:
         """Return the child's reply to `message`.
 
-        Raises `ChildTimeout` after `seconds`, `ChildDied` if the child ends, and whatever exception the child's handler raised.
+        Raises `ChildTimeout` after `seconds`, which count from when the child is ready, `ChildDied` if the child ends, and whatever
+        exception the child's handler raised.
         """
-        deadline = time.monotonic() + seconds
         process = self._started()
+        outcome, value = self._exchange(process, message, seconds)
+        if outcome == "raised":
+            raise value
+        return value
+
+    def _exchange(self, process: subprocess.Popen[bytes], message: object, seconds: float) -> Any:
         assert process.stdin is not None and process.stdout is not None
+        deadline = time.monotonic() + seconds
         try:
-            _write(process.stdin, message)
-            outcome, value = pickle.loads(_read_until(process.stdout, deadline))
+            if message is not _READY:
+                _write(process.stdin, message)
+            return pickle.loads(_read_until(process.stdout, deadline))
         except TimeoutError:
             self.close()
             raise ChildTimeout(f"no answer within {seconds:g} s") from None
@@ -60,9 +71,6 @@ class Child:
         except BaseException:  # an interrupt leaves half an exchange behind
             self.close()
             raise
-        if outcome == "raised":
-            raise value
-        return value
 
     def close(self) -> None:
         """Kill the child, if it runs."""
@@ -92,6 +100,7 @@ class Child:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment
             )
+            self._exchange(self._process, _READY, _START_SECONDS)
         return self._process
 
     def _last_words(self) -> str:
@@ -119,6 +128,7 @@ def serve(handler: Callable[[Any], Any]) -> None:
     requests = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)
+        _write(replies, _READY)
         while True:
             try:
                 message = pickle.loads(_read(requests))
