@@ -1,0 +1,19 @@
+"""Questions: regions of real inputs, properties of the outputs, the tie rule."""
+
+from bvverify.queries.levels import LevelBox
+from bvverify.queries.properties import Robustness, TieRule, predicted_class
+from bvverify.queries.query import Query
+from bvverify.queries.regions import PIXEL_REALS, FloatBall, PixelBall, Quantization, Region
+
+__all__ = [
+    "PIXEL_REALS",
+    "FloatBall",
+    "LevelBox",
+    "PixelBall",
+    "Quantization",
+    "Query",
+    "Region",
+    "Robustness",
+    "TieRule",
+    "predicted_class",
+]

@@ -1,0 +1,25 @@
+"""The pipeline: stages in order of cost, stopping at the first exact answer."""
+
+from bvverify.errors import InternalError
+from bvverify.network import StepNetwork
+from bvverify.queries import LevelBox, Robustness
+from bvverify.search.bitvector import BitvectorSolver
+from bvverify.search.decision import Decision, Outcome
+from bvverify.search.intervals import proved_by_intervals
+
+
+def decide(
+    network: StepNetwork, box: LevelBox, question: Robustness, *, solver: BitvectorSolver, seconds: float
+) -> Decision:
+    """Return whether `question` holds for every input of `box`, within `seconds` of solver time.
+
+    A witness is evaluated on the network before it is returned; one that lies outside the box or violates nothing is an `InternalError`.
+    """
+    if proved_by_intervals(network, box, question):
+        return Decision(Outcome.ROBUST, "intervals")
+    decision = solver.decide(network, box, question, seconds=seconds)
+    if decision.witness is not None:
+        outputs = network.evaluate(decision.witness[None])
+        if not box.contains(decision.witness) or not question.violated_by(outputs)[0]:
+            raise InternalError(f"{decision.solver} returned an input that violates nothing: its answer cannot be trusted")
+    return decision
