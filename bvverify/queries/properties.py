@@ -39,8 +39,10 @@ class Robustness:
 
     def violated_by(self, outputs: IntArray) -> npt.NDArray[np.bool_]:
         """Return, for outputs (n, classes), which rows violate the property."""
-        label = outputs[:, self.label]
-        return np.any([outputs[:, rival] - label >= margin for rival, margin in self.rivals()], axis=0, initial=False)
+        violated = np.zeros(len(outputs), dtype=np.bool_)
+        for rival, margin in self.rivals():
+            violated |= outputs[:, rival] - outputs[:, self.label] >= margin
+        return violated
 
     def _margin(self, rival: int) -> int:
         match self.tie:

@@ -1,7 +1,9 @@
 """The pipeline: stages in order of cost, stopping at the first exact answer."""
 
+from typing import Literal
+
 from bvverify.errors import InternalError
-from bvverify.network import StepNetwork
+from bvverify.network import IntArray, StepNetwork
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.decision import Decision, Outcome
@@ -23,3 +25,12 @@ def decide(
         if not box.contains(decision.witness) or not question.violated_by(outputs)[0]:
             raise InternalError(f"{decision.solver} returned an input that violates nothing: its answer cannot be trusted")
     return decision
+
+
+def known_status(
+    network: StepNetwork, box: LevelBox, question: Robustness, sample: IntArray
+) -> Literal["sat", "unsat", "unknown"]:
+    """Return whether the violation of `question` in `box` is satisfiable, as far as intervals and one input of the box show."""
+    if question.violated_by(network.evaluate(sample[None]))[0]:
+        return "sat"
+    return "unsat" if proved_by_intervals(network, box, question) else "unknown"
