@@ -1,8 +1,8 @@
 """A child process that answers requests one at a time, each within a hard wall-clock limit.
 
-The parent sends a pickled request and waits; when the limit passes, the child is killed, whatever native code it is in, and the next
-request starts a new one.  A crash or an exhausted memory costs the request alone.  Requests and replies are the project's own objects
-between two processes of one user, so pickle is safe here.
+The parent sends a pickled request and waits; when the limit passes, the child is killed, whatever native code it is
+in, and the next request starts a new one.  A crash or an exhausted memory costs the request alone.  Requests and
+replies are the project's own objects between two processes of one user, so pickle is safe here.
 """
 
 import os
@@ -30,13 +30,15 @@ class ChildTimeout(Exception):
 
 
 class ChildDied(Exception):
-    """The child ended without an answer; the message holds the last lines it wrote to its error output, or the signal."""
+    """The child ended without an answer; the message holds its exit code or signal and its last words."""
 
 
 class Child:
     """A lazily started, restartable child process that runs `python -m module`."""
 
-    def __init__(self, module: str, *, environment: Mapping[str, str] | None = None, memory_bytes: int | None = None) -> None:
+    def __init__(
+        self, module: str, *, environment: Mapping[str, str] | None = None, memory_bytes: int | None = None
+    ) -> None:
         """Prepare a child; `environment` is laid over the parent's, `memory_bytes` limits its address space."""
         self._command = [sys.executable, "-m", module]
         self._environment = {**os.environ, **(environment or {})}
@@ -47,8 +49,8 @@ class Child:
     def request(self, message: object, *, seconds: float) -> Any:
         """Return the child's reply to `message`.
 
-        Raises `ChildTimeout` after `seconds`, which count from when the child is ready, `ChildDied` if the child ends, and whatever
-        exception the child's handler raised.
+        Raises `ChildTimeout` after `seconds`, which count from when the child is ready, `ChildDied` if the child
+        ends, and whatever exception the child's handler raised.
         """
         process = self._started()
         outcome, value = self._exchange(process, message, seconds)
@@ -57,7 +59,8 @@ class Child:
         return value
 
     def _exchange(self, process: subprocess.Popen[bytes], message: object, seconds: float) -> Any:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         deadline = time.monotonic() + seconds
         try:
             if message is not _READY:
@@ -88,12 +91,14 @@ class Child:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            self._errors = tempfile.TemporaryFile()
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
             environment = dict(self._environment)
             if self._memory_bytes is not None:
                 environment[_MEMORY_VARIABLE] = str(self._memory_bytes)
@@ -104,7 +109,8 @@ class Child:
         return self._process
 
     def _last_words(self) -> str:
-        assert self._process is not None and self._errors is not None
+        assert self._process is not None
+        assert self._errors is not None
         code = self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
@@ -119,8 +125,8 @@ _MEMORY_VARIABLE = "BVVERIFY_CHILD_MEMORY"
 def serve(handler: Callable[[Any], Any]) -> None:
     """Answer requests on standard input with `handler` until it closes: the main function of a child's module.
 
-    Whatever the handler prints goes to standard error, so that it cannot be mistaken for a reply.  An interrupt from the keyboard is left
-    to the parent.
+    Whatever the handler prints goes to standard error, so that it cannot be mistaken for a reply.  An interrupt
+    from the keyboard is left to the parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if (limit := os.environ.get(_MEMORY_VARIABLE)) is not None:

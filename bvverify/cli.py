@@ -45,21 +45,30 @@ class RegionKind(StrEnum):
 
 ModelArgument = Annotated[
     Path,
-    typer.Argument(help="TorchScript file of a quantized model. Reading it runs code it brings along: use only files you trust."),
+    typer.Argument(
+        help="TorchScript file of a quantized model. Reading it runs code it brings along: use only files you trust."
+    ),
 ]
 FactoryOption = Annotated[
     str | None,
-    typer.Option(metavar="MODULE:FUNCTION", help="Read MODEL as a state_dict (data only) into the module this function returns."),
+    typer.Option(
+        metavar="MODULE:FUNCTION", help="Read MODEL as a state_dict (data only) into the module this function returns."
+    ),
 ]
 InputsOption = Annotated[
     Path, typer.Option(help="npz file with `images` (uint8 pixels or float32, (n, ...)) and, optionally, `labels`.")
 ]
 RegionOption = Annotated[
-    RegionKind, typer.Option(help="pixels: every 8-bit image near the input, real value p/255. floats: every float32 input near it.")
+    RegionKind,
+    typer.Option(
+        help="pixels: every 8-bit image near the input, real value p/255. floats: every float32 input near it."
+    ),
 ]
 RadiusOption = Annotated[
     str,
-    typer.Option(help="L-infinity radius, several with commas: pixel levels (2), or for floats a number or fraction (2/255)."),
+    typer.Option(
+        help="L-infinity radius, several with commas: pixel levels (2), or for floats a number or fraction (2/255)."
+    ),
 ]
 ClipOption = Annotated[str, typer.Option(help="For floats: lowest and highest allowed input, LOW,HIGH, or `none`.")]
 TieOption = Annotated[TieRule, typer.Option(help="What equal largest outputs mean.")]
@@ -86,7 +95,9 @@ def verify(
     memory: Annotated[float, typer.Option(min=0.25, help="GiB of memory for the solver.")] = 8.0,
     factory: FactoryOption = None,
     json_path: JsonOption = None,
-    reproducers: Annotated[Path, typer.Option(help="Folder for a reproducer, should the kernel contradict us.")] = Path(),
+    reproducers: Annotated[
+        Path, typer.Option(help="Folder for a reproducer, should the kernel contradict us.")
+    ] = Path(),
 ) -> None:
     """Decide robustness around inputs: is every input within the radius classified as its label?
 
@@ -129,7 +140,13 @@ def verify(
                 interrupted = True
         _show_verdicts(rows, deployed, str(verifier.lowered.target), verifier.replay_refusal)
         if json_path is not None:
-            settings = {"region": str(region), "tie": str(tie), "solver": solver, "timeout": timeout, "interrupted": interrupted}
+            settings = {
+                "region": str(region),
+                "tie": str(tie),
+                "solver": solver,
+                "timeout": timeout,
+                "interrupted": interrupted,
+            }
             _write_json(json_path, _verdicts_as_json(rows, deployed, verifier.lowered.target, settings))
         raise typer.Exit(_exit_code(rows, interrupted))
 
@@ -144,7 +161,7 @@ def inspect(
     factory: FactoryOption = None,
     json_path: JsonOption = None,
 ) -> None:
-    """Show a model's layers, accumulator ranges, pairs of products that can saturate, and the targets that are modelled for it."""
+    """Show a model's layers, accumulators, pairs of products that can saturate, and the targets modelled for it."""
     with _reported():
         from bvverify.kernels.inspection import inspect as gather
         from bvverify.report.tables import layer_table, support_table
@@ -216,19 +233,25 @@ def targets(*, json_path: JsonOption = None) -> None:
             detected = None
         out.print(target_table(detected))
         if json_path is not None:
-            rows = [{"target": str(t), "runtime": t.runtime, "unavailable": t.unavailable(), "default": t == detected} for t in TARGETS]
+            rows = [
+                {"target": str(t), "runtime": t.runtime, "unavailable": t.unavailable(), "default": t == detected}
+                for t in TARGETS
+            ]
             _write_json(json_path, {"targets": rows})
 
 
 def main() -> None:
     """Run the command line; an unforeseen error ends with exit code 4."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else torch announces on stderr the end of features that models need
+    # Else torch announces on stderr, for every model, the end of features that quantized models need.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         app()
     except Exception as error:
         if os.environ.get("BVVERIFY_TRACEBACK"):
             raise
-        err.print(f"internal error: {type(error).__name__}: {error} (set BVVERIFY_TRACEBACK=1 for details)", markup=False)
+        err.print(
+            f"internal error: {type(error).__name__}: {error} (set BVVERIFY_TRACEBACK=1 for details)", markup=False
+        )
         raise SystemExit(ExitCode.INTERNAL_ERROR) from error
 
 
@@ -248,7 +271,7 @@ def _reported() -> Iterator[None]:
 
 
 def _images_and_model(inputs: Path, model: Path, factory: str | None) -> "tuple[Images, DeployedModel]":
-    """Read both files; the images take the first shape that the model's layers accept: as stored, one-channel, or flat."""
+    """Read both files; images take the first shape that the model accepts: as stored, one-channel, or flat."""
     from bvverify.load.inputs import read_images
 
     images = read_images(inputs)
@@ -305,7 +328,9 @@ def _radius(text: str, region: RegionKind) -> Fraction:
     if radius < 0:
         raise UsageError(f"radius '{text.strip()}': must not be negative")
     if region is RegionKind.PIXELS and radius.denominator != 1:
-        raise UsageError(f"radius '{text.strip()}': pixel regions take whole grey levels; use --region floats for other radii")
+        raise UsageError(
+            f"radius '{text.strip()}': pixel regions take whole grey levels; use --region floats for other radii"
+        )
     return radius
 
 
@@ -313,7 +338,9 @@ def _region(images: "Images", index: int, radius: Fraction, region: RegionKind, 
     if region is RegionKind.FLOATS:
         return FloatBall(images.real[index], radius, _clip(clip))
     if images.images.dtype.name != "uint8":
-        raise InputError(f"{images.name}: pixel regions need uint8 images, these are {images.images.dtype}; use --region floats")
+        raise InputError(
+            f"{images.name}: pixel regions need uint8 images, these are {images.images.dtype}; use --region floats"
+        )
     return PixelBall(images.images[index], int(radius))
 
 
@@ -330,7 +357,13 @@ def _clip(text: str) -> tuple[Fraction, Fraction] | None:
 
 
 def _progress() -> Progress:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, console=err, transient=True)
 
 

@@ -1,7 +1,7 @@
 """Every error that bvverify raises on purpose.
 
-One root, `BvverifyError`.  Each subclass tells the user what to do, and each message is one line: what is wrong, where, and what
-would be accepted instead.
+One root, `BvverifyError`.  Each subclass tells the user what to do, and each message is one line: what is wrong,
+where, and what would be accepted instead.
 """
 
 
@@ -22,7 +22,9 @@ class InputError(BvverifyError):
 
 
 class UnsupportedLayer(BvverifyError):
-    """The model holds an operation that is not modelled.  The message lists what is; nothing is approximated in its place."""
+    """The model holds an operation that is not modelled.  The message lists what is; nothing is approximated in its
+    place.
+    """
 
 
 class NotExact(BvverifyError):
@@ -38,4 +40,6 @@ class SolverUnavailable(BvverifyError):
 
 
 class InternalError(BvverifyError):
-    """bvverify contradicts itself or the kernel.  Nothing it said in this run may be trusted: please report the reproducer."""
+    """bvverify contradicts itself or the kernel.  Nothing it said in this run may be trusted: please report the
+    reproducer.
+    """

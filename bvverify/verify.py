@@ -38,8 +38,9 @@ class Verifier:
     ) -> None:
         """Lower the model for `target`.
 
-        `seconds` and `memory_bytes` limit the solver, per query; `reproducers` is the folder that takes a reproducer if the kernel ever
-        contradicts a prediction.  Raises `NotExact` for layers that the target's model does not cover.
+        `seconds` and `memory_bytes` limit the solver, per query; `reproducers` is the folder that takes a
+        reproducer if the kernel ever contradicts a prediction.  Raises `NotExact` for layers that the target's
+        model does not cover.
         """
         self.lowered: LoweredModel = lower(deployed.model, target)
         self._deployed = deployed
@@ -53,9 +54,11 @@ class Verifier:
         return self._replayer.refusal
 
     def predictions(self, inputs: npt.NDArray[np.float32]) -> IntArray:
-        """Return the class that torch.argmax gives for each real input (n, *input_shape), after the kernel has confirmed it.
+        """Return the class that torch.argmax gives for each real input (n, *input_shape), after the kernel has
+        confirmed it.
 
-        Where the target can run here, the bytes of every layer are compared with the kernel's; a difference is an `InternalError`.
+        Where the target can run here, the bytes of every layer are compared with the kernel's; a difference is an
+        `InternalError`.
         """
         if self._replayer.refusal is None and len(inputs):
             self._replayer.confirm(inputs)
@@ -72,7 +75,9 @@ class Verifier:
         if center.shape != network.input_shape:
             raise InputError(f"{self._deployed.name}: takes inputs of shape {network.input_shape}, got {center.shape}")
         if network.outputs != query.property.classes:
-            raise InputError(f"{self._deployed.name}: has {network.outputs} outputs, the property speaks of {query.property.classes}")
+            raise InputError(
+                f"{self._deployed.name}: has {network.outputs} outputs, the property speaks of {query.property.classes}"
+            )
         outputs = network.evaluate(quantizer.levels(center[None]))
         prediction = int(predicted_class(outputs)[0])
         if query.property.violated_by(outputs)[0]:
@@ -101,7 +106,9 @@ class Verifier:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _witness(self, levels: IntArray, query: Query) -> Witness:

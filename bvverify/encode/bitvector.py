@@ -1,9 +1,10 @@
 """A question about a StepNetwork as a bit-vector formula.
 
-Every integer of the network is a word: an unsigned bit-vector counted from the integer's least possible value, just wide enough for its
-range over the region.  Sums have only non-negative terms, and their widths grow along a balanced tree, so nothing wraps around by construction.
-A staircase is one comparison per threshold that lies inside the range.  What the intervals decide (constant inputs, stable steps, dominated
-elements of a maximum, hopeless rivals) leaves no term.
+Every integer of the network is a word: an unsigned bit-vector counted from the integer's least possible value, just
+wide enough for its range over the region.  Sums have only non-negative terms, and their widths grow along a
+balanced tree, so nothing wraps around by construction. A staircase is one comparison per threshold that lies inside
+the range.  What the intervals decide (constant inputs, stable steps, dominated elements of a maximum, hopeless
+rivals) leaves no term.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Word(Generic[T]):
-    """An integer in [lower, upper]: lower + term, where `term` is unsigned and bit_length(upper - lower) wide; None if constant."""
+    """An integer in [lower, upper], counted from `lower`.
+
+    `term` is unsigned and bit_length(upper - lower) wide; None for a constant.
+    """
 
     lower: int
     upper: int
@@ -87,7 +91,9 @@ class _Encoder(Generic[T]):
 
     def _inputs(self, box: LevelBox, inputs: dict[str, tuple[int, int]], domain: list[T]) -> list[Word[T]]:
         words: list[Word[T]] = []
-        for element, (low, high) in enumerate(zip(box.lower.reshape(-1).tolist(), box.upper.reshape(-1).tolist(), strict=True)):
+        for element, (low, high) in enumerate(
+            zip(box.lower.reshape(-1).tolist(), box.upper.reshape(-1).tolist(), strict=True)
+        ):
             if low == high:
                 words.append(Word(low, high, None))
                 continue

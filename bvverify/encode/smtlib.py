@@ -16,8 +16,8 @@ def smtlib_lines(
 ) -> Iterator[str]:
     """Yield the lines of a script that is satisfiable exactly when some input of `box` violates `question`.
 
-    A free word `x<i>` stands for element i of the flattened network input, counted from its lower end.  `comments` go first, one line each;
-    a model's target belongs there.
+    A free word `x<i>` stands for element i of the flattened network input, counted from its lower end.  `comments`
+    go first, one line each; a model's target belongs there.
     """
     terms = SmtLibTerms()
     encoding = encode(network, box, question, terms)

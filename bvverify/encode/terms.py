@@ -1,7 +1,7 @@
 """The few bit-vector terms that an encoding is made of, and their two realisations.
 
-An encoding is written once, against `Terms`.  `PysmtTerms` builds pysmt formulas for the solvers, `SmtLibTerms` writes SMT-LIB 2 text, which
-for large networks is several times faster and needs no memory for a formula.
+An encoding is written once, against `Terms`.  `PysmtTerms` builds pysmt formulas for the solvers, `SmtLibTerms`
+writes SMT-LIB 2 text, which for large networks is several times faster and needs no memory for a formula.
 """
 
 from collections.abc import Sequence

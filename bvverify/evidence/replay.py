@@ -4,7 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,14 @@ from bvverify.queries import Robustness
 class Replayer:
     """Runs inputs of one model on the real kernel of one target and demands the predicted bytes; a context manager.
 
-    `refusal` says why this machine cannot do so, or is None.  A difference is an `InternalError`, and a reproducer is written.
+    `refusal` says why this machine cannot do so, or is None.  A difference is an `InternalError`, and a reproducer
+    is written.
     """
 
     def __init__(self, deployed: DeployedModel, lowered: LoweredModel, *, reproducers: Path) -> None:
-        """Prepare a replay; the kernel process starts with the first input.  `reproducers` is the folder for reproducers."""
+        """Prepare a replay; the kernel process starts with the first input.  `reproducers` is the folder for
+        reproducers.
+        """
         self.refusal = unavailable(deployed.model, lowered.target)
         self._deployed, self._lowered = deployed, lowered
         self._reproducers = reproducers
@@ -39,7 +42,9 @@ class Replayer:
         predicted = self._lowered.layer_bytes(self._lowered.quantizer.levels(inputs))
         for name, expected in predicted.items():
             if not np.array_equal(run.layers[name], expected):
-                raise self._contradiction(inputs, run, f"layer {name}: the kernel's bytes differ from the predicted ones")
+                raise self._contradiction(
+                    inputs, run, f"layer {name}: the kernel's bytes differ from the predicted ones"
+                )
         outputs = self._lowered.network.evaluate(self._lowered.quantizer.levels(inputs))
         if not _same_order(run.output.reshape(len(inputs), -1), outputs):
             raise self._contradiction(inputs, run, "the order of the model's outputs is not that of its bytes")
@@ -49,7 +54,9 @@ class Replayer:
         """Run one real input and demand that the kernel's own output violates `question`."""
         run = self.confirm(real[None])
         if not question.violated_by(_ranks(run.output.reshape(1, -1)))[0]:
-            raise self._contradiction(real[None], run, "the solver's witness does not violate the property on the kernel")
+            raise self._contradiction(
+                real[None], run, "the solver's witness does not violate the property on the kernel"
+            )
 
     def close(self) -> None:
         """End the kernel process."""
@@ -60,7 +67,9 @@ class Replayer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _kernel(self) -> KernelSession:
@@ -80,13 +89,10 @@ class Replayer:
         folder = Path(tempfile.mkdtemp(prefix="bvverify-reproducer-", dir=self._reproducers))
         predicted = self._lowered.layer_bytes(self._lowered.quantizer.levels(inputs))
         (folder / "model.pt").write_bytes(self._deployed.script)
-        np.savez(
-            folder / "bytes.npz",
-            inputs=inputs,
-            output=run.output,
-            **{f"kernel {name}": value for name, value in run.layers.items()},
-            **{f"predicted {name}": value for name, value in predicted.items()},
-        )
+        arrays: dict[str, npt.NDArray[Any]] = {"inputs": inputs, "output": run.output}
+        arrays |= {f"kernel {name}": value for name, value in run.layers.items()}
+        arrays |= {f"predicted {name}": value for name, value in predicted.items()}
+        np.savez(folder / "bytes.npz", allow_pickle=False, **arrays)
         facts = {"what": what, "target": str(self._lowered.target), "runtime": self._lowered.target.runtime}
         (folder / "facts.json").write_text(json.dumps(facts, indent=2) + "\n")
         return InternalError(f"{self._deployed.name} on {self._lowered.target}: {what}; reproducer in {folder}")

@@ -1,6 +1,7 @@
 """Accumulators: how the products of a layer are summed, appended to a network under construction."""
 
 import numpy as np
+import numpy.typing as npt
 
 from bvverify.network import Affine, Clamp, Gather, IntArray, NetworkBuilder
 
@@ -10,13 +11,17 @@ INT16 = Clamp(-(2**15), 2**15 - 1)
 def accumulate_exact(builder: NetworkBuilder, taps: IntArray, weight: IntArray, zero_point: int) -> None:
     """Append  sum_k weight[g, m, k] * (x[p, g, k] - zero_point).
 
-    `taps` (P, G, K) names elements of the current value, -1 a padding pixel, which contributes nothing; `weight` int64 [G, M, K].
+    `taps` (P, G, K) names elements of the current value, -1 a padding pixel, which contributes nothing; `weight`
+    int64 [G, M, K].
     """
     builder.accumulate(taps, Affine(weight, _offset(weight, zero_point)), padding=zero_point)
 
 
-def saturating_pairs(builder: NetworkBuilder, taps: IntArray, weight: IntArray, zero_point: int) -> IntArray:
-    """Return which sums of two adjacent products can leave int16 for the current value's range: bool [G, M, ceil(K / 2)].
+def saturating_pairs(
+    builder: NetworkBuilder, taps: IntArray, weight: IntArray, zero_point: int
+) -> npt.NDArray[np.bool_]:
+    """Return which sums of two adjacent products can leave int16 for the current value's range: bool [G, M, ceil(K
+    / 2)].
 
     Raw bytes are multiplied; padding pixels hold the zero point.
     """
@@ -25,13 +30,14 @@ def saturating_pairs(builder: NetworkBuilder, taps: IntArray, weight: IntArray, 
     low, high = ends[0].min(axis=0)[:, None, :], ends[1].max(axis=0)[:, None, :]
     least = _in_pairs(np.minimum(weight * low, weight * high)).sum(axis=-1)
     greatest = _in_pairs(np.maximum(weight * low, weight * high)).sum(axis=-1)
-    return (least < INT16.lower) | (greatest > INT16.upper)
+    return np.asarray((least < INT16.lower) | (greatest > INT16.upper))
 
 
 def accumulate_pairs(
-    builder: NetworkBuilder, taps: IntArray, weight: IntArray, zero_point: int, saturating: IntArray
+    builder: NetworkBuilder, taps: IntArray, weight: IntArray, zero_point: int, saturating: npt.NDArray[np.bool_]
 ) -> None:
-    """Append  sum_i sat16(w[2i] x[2i] + w[2i+1] x[2i+1]) - zero_point * sum(w),  as FBGEMM does without VNNI (vpmaddubsw).
+    """Append  sum_i sat16(w[2i] x[2i] + w[2i+1] x[2i+1]) - zero_point * sum(w),  as FBGEMM does without VNNI
+    (vpmaddubsw).
 
     Only the pairs marked in `saturating` get a 16-bit clamp of their own; the others are summed directly.
     """
@@ -48,7 +54,8 @@ def accumulate_pairs(
 
     # Three values, each (P, ...): the unsaturated rest, the clamped pairs, and their sum per channel.
     direct = builder.append(
-        Affine(rest[..., : weight.shape[2]], _offset(weight, zero_point)), builder.append(Gather(taps, zero_point), source)
+        Affine(rest[..., : weight.shape[2]], _offset(weight, zero_point)),
+        builder.append(Gather(taps, zero_point), source),
     )
     wires = builder.append(Gather(padded_taps[:, group[:, None], both], zero_point), source)
     sums = builder.append(Affine(pair_weight[:, None, :], np.zeros(len(pair), dtype=np.int64)), wires)
@@ -59,7 +66,7 @@ def accumulate_pairs(
 
 
 def _offset(weight: IntArray, zero_point: int) -> IntArray:
-    return -zero_point * weight.sum(axis=2).reshape(-1)
+    return np.asarray(-zero_point * weight.sum(axis=2).reshape(-1))
 
 
 def _with_padding(bound: IntArray, taps: IntArray, zero_point: int) -> IntArray:
@@ -73,7 +80,9 @@ def _in_pairs(products: IntArray) -> IntArray:
 
 
 def _terms_per_channel(channel: IntArray, positions: int, channels: int) -> IntArray:
-    """Return, for each position and channel, where its direct sum and its clamped pairs lie in the two values joined; -1 fills up."""
+    """Return, for each position and channel, where its direct sum and its clamped pairs lie in the two values
+    joined; -1 fills up.
+    """
     pairs = len(channel)
     order = np.argsort(channel, kind="stable")
     count = np.bincount(channel, minlength=channels)

@@ -8,8 +8,8 @@ from bvverify.model import Conv2d, QuantizedModel
 def unavailable(model: QuantizedModel, target: Target) -> str | None:
     """Return why this machine cannot run `model` on `target`, or None if it can.
 
-    Engine x86 asks the CPU whether to use oneDNN for a convolution, and no environment variable changes its answer: on a CPU with VNNI, its
-    convolutions for other instruction sets cannot be run.
+    Engine x86 asks the CPU whether to use oneDNN for a convolution, and no environment variable changes its answer:
+    on a CPU with VNNI, its convolutions for other instruction sets cannot be run.
     """
     if (reason := target.unavailable()) is not None:
         return reason

@@ -1,14 +1,23 @@
 """FBGEMM: engine fbgemm, all linear layers of engine x86, and its convolutions where oneDNN is not chosen.
 
-Source: fbgemm `QuantUtilsAvx2.cc`/`QuantUtilsAvx512.cc` (requantizeOutputProcessing*), `FbgemmI8Depthwise*`; ATen `quantized/cpu/qlinear.cpp`,
-`qconv.cpp`.  Confirmed against PyTorch 2.13.0's kernels by the tests.
+Source: fbgemm `QuantUtilsAvx2.cc`/`QuantUtilsAvx512.cc` (requantizeOutputProcessing*), `FbgemmI8Depthwise*`; ATen
+`quantized/cpu/qlinear.cpp`, `qconv.cpp`.  Confirmed against PyTorch 2.13.0's kernels by the tests.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from bvverify.kernels.float32 import Float32, Integers, f32, fma, from_int32, round_to_int32, saturate_int16, saturate_uint8
+from bvverify.kernels.float32 import (
+    Float32,
+    Integers,
+    f32,
+    fma,
+    from_int32,
+    round_to_int32,
+    saturate_int16,
+    saturate_uint8,
+)
 from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer, int32_overflow
 from bvverify.kernels.target import Isa
 from bvverify.model import Conv2d, QuantParams
@@ -22,7 +31,9 @@ def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
 
 
 def _depthwise_fast_path(layer: Conv2d) -> bool:
-    """Return whether the 3x3, 5x5 or 7x7 depthwise kernel is taken; it adds pairs in 16 bits on every instruction set."""
+    """Return whether the 3x3, 5x5 or 7x7 depthwise kernel is taken; it adds pairs in 16 bits on every instruction
+    set.
+    """
     outputs, inputs_per_group, height, width = layer.weight.values.shape
     return (
         inputs_per_group == 1
@@ -41,13 +52,15 @@ def _depthwise_fast_path(layer: Conv2d) -> bool:
 class FbgemmRequantization:
     """FBGEMM: ReQuantizeOutput with float bias (fbgemm/QuantUtils, `requantizeOutputProcessingAvx2`).
 
-    Per-tensor weights: the compiler contracts the division of the bias and its addition into a multiplication by a reciprocal and one
-    fused multiply-add.  Per-channel weights: a division, then an addition.
+    Per-tensor weights: the compiler contracts the division of the bias and its addition into a multiplication by a
+    reciprocal and one fused multiply-add.  Per-channel weights: a division, then an addition.
     """
 
     multiplier: Float32
     addend: tuple[Float32, Float32] | Float32 | None
-    """(bias, reciprocal of the accumulator's scale) when fused, bias in accumulator units when not, None without bias."""
+    """(bias, reciprocal of the accumulator's scale) when fused, bias in accumulator units when not, None without
+    bias.
+    """
     zero_point: int
     relu: bool
 

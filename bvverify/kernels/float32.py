@@ -22,8 +22,9 @@ def from_int32(accumulator: Integers) -> Float32:
 def fma(a: Float32, b: Float32, c: Float32) -> Float32:
     """Return a * b + c with a single rounding to float32 (vfmadd).
 
-    The product of two float32 is exact in float64.  The float64 sum is then rounded to odd: where it is inexact, the neighbour with an odd
-    last bit is taken, after which rounding to float32 cannot be led astray (Boldo and Melquiond, 2008).
+    The product of two float32 is exact in float64.  The float64 sum is then rounded to odd: where it is inexact,
+    the neighbour with an odd last bit is taken, after which rounding to float32 cannot be led astray (Boldo and
+    Melquiond, 2008).
     """
     product = a.astype(np.float64) * b.astype(np.float64)
     addend = np.broadcast_to(c.astype(np.float64), np.broadcast_shapes(product.shape, c.shape))

@@ -6,7 +6,7 @@ from bvverify.errors import BvverifyError
 from bvverify.kernels.availability import unavailable
 from bvverify.kernels.lower import Accumulator, LoweredModel, lower
 from bvverify.kernels.target import TARGETS
-from bvverify.model import Conv2d, Layer, Linear, QuantizedModel, Quantize
+from bvverify.model import Conv2d, Layer, Linear, Quantize, QuantizedModel
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ def _layers(model: QuantizedModel, lowered: LoweredModel) -> tuple[LayerFacts, .
 
 def _facts(layer: Layer, shape: tuple[int, ...], accumulator: Accumulator | None) -> LayerFacts:
     output = layer.output if isinstance(layer, Quantize | Linear | Conv2d) else None
-    weighted = isinstance(layer, Linear | Conv2d)
-    relu = weighted and layer.relu
+    relu = isinstance(layer, Linear | Conv2d) and layer.relu
     return LayerFacts(
         name=layer.name,
         kind=type(layer).__name__ + (" + ReLU" if relu else ""),

@@ -17,14 +17,14 @@ from bvverify.model import (
     Layer,
     Linear,
     MaxPool2d,
+    Quantize,
     QuantizedModel,
     QuantParams,
-    Quantize,
     Relu,
     Reshape,
 )
 from bvverify.network import IntArray, NetworkBuilder, StepNetwork, Window, staircase
-from bvverify.network.build import conv_taps, conv_weight, image_shape
+from bvverify.network.build import conv_taps, conv_weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,9 @@ def lower(model: QuantizedModel, target: Target) -> LoweredModel:
 class _Lowering:
     def __init__(self, model: QuantizedModel, target: Target) -> None:
         self.target = target
-        self.builder = NetworkBuilder(lower=np.zeros(model.input_shape, dtype=np.int64), upper=np.full(model.input_shape, 255))
+        self.builder = NetworkBuilder(
+            lower=np.zeros(model.input_shape, dtype=np.int64), upper=np.full(model.input_shape, 255)
+        )
         self.quantizer: Quantizer | None = None
         self.dequantized = False
         self.activation: QuantParams | None = None
@@ -93,7 +95,9 @@ class _Lowering:
 
     def add(self, layer: Layer) -> None:
         if self.dequantized and not isinstance(layer, Reshape):
-            raise UnsupportedLayer(f"layer {layer.name}: {type(layer).__name__} after dequantize; only a reshape may follow")
+            raise UnsupportedLayer(
+                f"layer {layer.name}: {type(layer).__name__} after dequantize; only a reshape may follow"
+            )
         match layer:
             case Reshape():
                 self.builder.reshape(layer.shape)
@@ -159,7 +163,9 @@ class _Lowering:
         if kernel.accumulation is Accumulation.EXACT or not saturating.any():
             accumulate_exact(self.builder, taps, weight, zero_point)
         elif layer.weight.zero_points.any():
-            raise NotExact(f"layer {layer.name}: weights with a zero point on a saturating accumulator are not modelled")
+            raise NotExact(
+                f"layer {layer.name}: weights with a zero point on a saturating accumulator are not modelled"
+            )
         else:
             accumulate_pairs(self.builder, taps, weight, zero_point, saturating)
         lower, upper = (bound.reshape(-1, len(layer.weight.values)) for bound in self.builder.bounds)
@@ -197,7 +203,9 @@ def _window(layer: Conv2d) -> Window:
 
 
 def _check_scale(name: str, scale: float) -> None:
-    """Scales must be positive normal float32 numbers, and 255 steps must stay finite: then dequantize keeps the order of bytes."""
+    """Scales must be positive normal float32 numbers, and 255 steps must stay finite: then dequantize keeps the
+    order of bytes.
+    """
     info = np.finfo(np.float32)
     if not float(info.tiny) <= scale <= float(info.max) / 255:
         raise NotExact(f"layer {name}: scale {scale!r} is not a positive normal float32 number")

@@ -1,7 +1,7 @@
 """oneDNN: engine onednn, and the convolutions of engine x86 on machines with AVX512-VNNI.
 
-Source: oneDNN 3.12 as bundled (`brgemm`, `gemm:jit` post-ops), ideep's scale handling, ATen `quantized/cpu/qlinear.cpp`, `qconv.cpp`.
-Confirmed against PyTorch 2.13.0's kernels by the tests.
+Source: oneDNN 3.12 as bundled (`brgemm`, `gemm:jit` post-ops), ideep's scale handling, ATen
+`quantized/cpu/qlinear.cpp`, `qconv.cpp`. Confirmed against PyTorch 2.13.0's kernels by the tests.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ from bvverify.model import Conv2d, QuantParams
 
 
 def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
-    """Return what oneDNN runs for `layer` on activations quantized as `source`; raise `NotExact` for what is not modelled."""
+    """Return what oneDNN runs for `layer` on activations quantized as `source`; raise `NotExact` for what is not
+    modelled.
+    """
     if layer.weight.zero_points.any():
         raise NotExact(f"layer {layer.name}: oneDNN rejects weights with a zero point; use fbgemm or qnnpack")
     if isinstance(layer, Conv2d):
@@ -28,23 +30,26 @@ def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
 def _refuse_convolution(layer: Conv2d, isa: Isa) -> None:
     if isa is not Isa.AVX512_VNNI:
         raise NotExact(
-            f"layer {layer.name}: the order in which oneDNN's {isa} convolutions pair saturating products is not modelled; "
-            "use another target"
+            f"layer {layer.name}: the order in which oneDNN's {isa} convolutions pair saturating products "
+            "is not modelled; use another target"
         )
     outputs, inputs_per_group = layer.weight.values.shape[:2]
     if layer.groups > 1 and inputs_per_group == 1 and outputs > layer.groups:
-        # Small ones run another kernel with other roundings; with stride (1, s > 1) and output width 1, oneDNN 3.12 returns garbage.
+        # Small ones run another kernel with other roundings; with stride (1, s > 1) and output width 1, oneDNN 3.12
+        # returns garbage.
         raise NotExact(
-            f"layer {layer.name}: oneDNN's grouped convolution with one input and {outputs // layer.groups} output channels per "
-            "group is known to be wrong or not modelled; use fbgemm or qnnpack"
+            f"layer {layer.name}: oneDNN's grouped convolution with one input channel and several output channels "
+            "per group is known to be wrong or not modelled; use fbgemm or qnnpack"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class OneDnnRequantization:
-    """oneDNN: scales passed as reciprocals of reciprocals, float bias, rounding after the zero point (ideep, `brgemm` post-ops).
+    """oneDNN: scales passed as reciprocals of reciprocals, float bias, rounding after the zero point (ideep,
+    `brgemm` post-ops).
 
-    `premultiplied` kernels multiply the two scales first; the others apply them one after the other, with a rounding in between.
+    `premultiplied` kernels multiply the two scales first; the others apply them one after the other, with a
+    rounding in between.
     """
 
     source_scale: Float32

@@ -1,7 +1,7 @@
 """QNNPACK: engine qnnpack, with its SSE2 kernels on every x86-64 machine.
 
-Source: ATen `native/quantized/cpu/qnnpack` (`q8gemm/4x4c2-sse2.c`, `q8conv`, `requantization/`), `qlinear.cpp`, `qconv.cpp`.
-Confirmed against PyTorch 2.13.0's kernels by the tests.
+Source: ATen `native/quantized/cpu/qnnpack` (`q8gemm/4x4c2-sse2.c`, `q8conv`, `requantization/`), `qlinear.cpp`,
+`qconv.cpp`. Confirmed against PyTorch 2.13.0's kernels by the tests.
 """
 
 from dataclasses import dataclass

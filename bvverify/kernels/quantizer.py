@@ -22,6 +22,6 @@ class Quantizer:
 
     def levels(self, x: Float32) -> Integers:
         """Return the bytes, int64 of the shape of x, for finite float32 x."""
-        reciprocal = np.float32(1) / f32(self.params.scale)
-        value = fma(x, reciprocal, np.float32(self.params.zero_point)[None])
+        reciprocal = np.asarray(np.float32(1) / f32(self.params.scale))
+        value = fma(x, reciprocal, np.array([self.params.zero_point], dtype=np.float32))
         return np.clip(round_to_int32(np.minimum(value, _LARGEST_CONVERTIBLE)), 0, 255)

@@ -25,8 +25,8 @@ class Accumulation(Enum):
 class Requantization(Protocol):
     """The float32 pipeline from int32 accumulators to bytes, for one layer on one engine.
 
-    `bytes_of` follows the engine operation by operation, vectorised over accumulators [C, n] with one row per output channel.  It is
-    non-decreasing in each row where `refusal` returns None.
+    `bytes_of` follows the engine operation by operation, vectorised over accumulators [C, n] with one row per
+    output channel.  It is non-decreasing in each row where `refusal` returns None.
     """
 
     def bytes_of(self, accumulator: Integers) -> Integers:
@@ -47,7 +47,8 @@ class Kernel:
 def int32_overflow(lower: Integers, upper: Integers, scaled: Callable[[Integers], Float32]) -> str | None:
     """Return a refusal if the float32 values `scaled` of some accumulator may leave int32.
 
-    There the conversion instruction returns INT32_MIN, the byte falls from 255 to 0, and the pipeline is no longer monotone.
+    There the conversion instruction returns INT32_MIN, the byte falls from 255 to 0, and the pipeline is no longer
+    monotone.
     """
     ends = scaled(np.stack([lower, upper], axis=1)).astype(np.float64)
     if not np.isfinite(ends).all() or (np.abs(ends) >= 2.0**31).any():

@@ -69,14 +69,18 @@ class Target:
 
     def __post_init__(self) -> None:
         if (self.engine is Engine.QNNPACK) != (self.isa is Isa.SSE2):
-            raise UsageError(f"target {self.engine}/{self.isa}: qnnpack runs its sse2 kernels everywhere, and no other engine does")
+            raise UsageError(
+                f"target {self.engine}/{self.isa}: qnnpack runs its sse2 kernels everywhere, and no other engine does"
+            )
 
     def __str__(self) -> str:
         return f"{self.engine}/{self.isa}"
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """Return the target named `engine/isa`, `engine` (on the instruction set that this machine would use) or `auto`."""
+        """Return the target named `engine/isa`, `engine` (on the instruction set that this machine would use) or
+        `auto`.
+        """
         if text == "auto":
             return cls.detect()
         engine_name, _, isa_name = text.partition("/")
@@ -97,12 +101,16 @@ class Target:
         variable = "ONEDNN_MAX_CPU_ISA" if engine is Engine.ONEDNN else "FBGEMM_ENABLE_INSTRUCTIONS"
         forced = os.environ.get(variable, "").upper()
         if forced and forced not in _FORCED[variable]:
-            raise UsageError(f"{variable}={forced} is set, and what it leads to is not modelled; name a target as engine/isa")
+            raise UsageError(
+                f"{variable}={forced} is set, and what it leads to is not modelled; name a target as engine/isa"
+            )
         for isa in _ORDER:
             allowed = not forced or _ORDER.index(isa) >= _ORDER.index(_FORCED[variable][forced])
             if allowed and _CPU_FLAGS[isa] <= cpu_flags():
                 return cls(engine, isa)
-        raise TargetUnavailable("this machine has no AVX2, and slower quantized kernels are not modelled; name a target as engine/isa")
+        raise TargetUnavailable(
+            "this machine has no AVX2, and slower quantized kernels are not modelled; name a target as engine/isa"
+        )
 
     def unavailable(self) -> str | None:
         """Return why this machine cannot run the target's kernels, or None if it can."""

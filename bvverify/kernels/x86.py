@@ -1,4 +1,6 @@
-"""Engine x86, PyTorch's default: FBGEMM or oneDNN, layer by layer, by PyTorch's own rule (ATen `quantized/cpu/OnednnUtils.h`)."""
+"""Engine x86, PyTorch's default: FBGEMM or oneDNN, layer by layer, by PyTorch's own rule (ATen
+`quantized/cpu/OnednnUtils.h`).
+"""
 
 from bvverify.kernels import fbgemm, onednn
 from bvverify.kernels.requantize import Kernel, WeightedLayer
@@ -9,7 +11,9 @@ _MOST_ONEDNN_GROUPS = 100
 
 
 def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
-    """Return what engine x86 runs for `layer`: on a CPU with VNNI, symmetric convolutions go to oneDNN, all else to FBGEMM."""
+    """Return what engine x86 runs for `layer`: on a CPU with VNNI, symmetric convolutions go to oneDNN, all else to
+    FBGEMM.
+    """
     if uses_onednn(layer, isa):
         return onednn.kernel(layer, source, isa)
     return fbgemm.kernel(layer, source, isa)

@@ -1,6 +1,7 @@
 """From a deployed file or module to a QuantizedModel.
 
-TorchScript files, like pickles, run code of their own when they are read: load only files that you trust.  A state_dict is data only.
+TorchScript files, like pickles, run code of their own when they are read: load only files that you trust.  A
+state_dict is data only.
 """
 
 import zipfile
@@ -27,11 +28,11 @@ def load(
 ) -> DeployedModel:
     """Return the model behind `source`: a TorchScript file, a state_dict file with a `factory`, or a converted module.
 
-    `input_shape` is the shape of one input, without the batch dimension; a model that begins with a linear layer does not need it.
-    `factory` returns the converted module that a state_dict belongs to.
+    `input_shape` is the shape of one input, without the batch dimension; a model that begins with a linear layer
+    does not need it. `factory` returns the converted module that a state_dict belongs to.
 
-    Raises `ModelFileError` for files that are missing, corrupt or of another kind, `UnsupportedLayer` for layers that are not modelled,
-    `InputError` if the layers do not accept `input_shape`.
+    Raises `ModelFileError` for files that are missing, corrupt or of another kind, `UnsupportedLayer` for layers
+    that are not modelled, `InputError` if the layers do not accept `input_shape`.
     """
     if isinstance(source, torch.nn.Module):
         name = type(source).__name__
@@ -54,7 +55,8 @@ def _read(path: Path, factory: Callable[[], torch.nn.Module] | None) -> bytes:
         return content
     if factory is None:
         raise ModelFileError(
-            f"{path}: not a TorchScript file; save the model with torch.jit.save, or give a factory to load it as a state_dict"
+            f"{path}: not a TorchScript file; save the model with torch.jit.save, or give a factory to load it as a "
+            "state_dict"
         )
     with packing_engine():
         return script_module(load_state_dict(path, factory), name=path.name)

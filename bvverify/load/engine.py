@@ -12,9 +12,11 @@ _PREFERRED = ("fbgemm", "onednn", "qnnpack")
 
 @contextmanager
 def packing_engine() -> Iterator[None]:
-    """Unpack weights under an engine that keeps them as the file holds them; the process's own engine is restored afterwards.
+    """Unpack weights under an engine that keeps them as the file holds them; the process's own engine is restored
+    afterwards.
 
-    Reading a model packs its parameters for whichever engine is set.  What the file says does not depend on it, so any will do.
+    Reading a model packs its parameters for whichever engine is set.  What the file says does not depend on it, so
+    any will do.
     """
     before = torch.backends.quantized.engine
     supported = torch.backends.quantized.supported_engines

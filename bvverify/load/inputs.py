@@ -32,7 +32,9 @@ class Images:
     def shaped(self, shape: tuple[int, ...]) -> "Images":
         """Return the same inputs with `shape` each; row-major order."""
         if int(np.prod(shape)) != int(np.prod(self.images.shape[1:])):
-            raise InputError(f"{self.name}: inputs of shape {self.images.shape[1:]} do not fit a model that takes {shape}")
+            raise InputError(
+                f"{self.name}: inputs of shape {self.images.shape[1:]} do not fit a model that takes {shape}"
+            )
         return Images(self.name, self.images.reshape(len(self.images), *shape), self.labels)
 
     def shapes(self) -> list[tuple[int, ...]]:
@@ -42,17 +44,23 @@ class Images:
 
 
 def read_images(path: Path) -> Images:
-    """Read `images` and, if present, `labels` from an npz file; raise `InputError` for anything else.  Runs no code from the file."""
+    """Read `images` and, if present, `labels` from an npz file; raise `InputError` for anything else.  Runs no code
+    from the file.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             if "images" not in file:
-                raise InputError(f"{path}: no array 'images' in this file; it holds {', '.join(file.files) or 'nothing'}")
-            images, labels = file["images"], file["labels"] if "labels" in file else None
+                raise InputError(
+                    f"{path}: no array 'images' in this file; it holds {', '.join(file.files) or 'nothing'}"
+                )
+            images, labels = file["images"], file.get("labels")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or 'not an npz file'}") from error
     except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
         raise InputError(f"{path}: not an npz file that numpy can read") from error
-    return Images(str(path), _checked_images(images, path), None if labels is None else _checked_labels(labels, images, path))
+    return Images(
+        str(path), _checked_images(images, path), None if labels is None else _checked_labels(labels, images, path)
+    )
 
 
 def parse_indices(text: str, count: int) -> list[int]:
@@ -79,7 +87,9 @@ def _checked_images(images: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
         raise InputError(f"{path}: image {int(np.argwhere(~np.isfinite(images))[0][0])} holds NaN or infinity")
     single = images.astype(np.float32)
     if images.dtype != np.float32 and (single != images).any():
-        raise InputError(f"{path}: images of {images.dtype} are not exact in float32, which the model takes; convert them first")
+        raise InputError(
+            f"{path}: images of {images.dtype} are not exact in float32, which the model takes; convert them first"
+        )
     return single
 
 

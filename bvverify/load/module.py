@@ -11,7 +11,8 @@ from bvverify.errors import ModelFileError, UnsupportedLayer
 
 
 def script_module(module: torch.nn.Module, *, name: str) -> bytes:
-    """Return a converted module as TorchScript content; an eager module, an FX GraphModule and a ScriptModule are accepted.
+    """Return a converted module as TorchScript content; an eager module, an FX GraphModule and a ScriptModule are
+    accepted.
 
     Scripting keeps the model's control flow, where tracing would fix one path through it.
     """
@@ -22,7 +23,9 @@ def script_module(module: torch.nn.Module, *, name: str) -> bytes:
         torch.jit.save(torch.jit.script(module), buffer)
     except (RuntimeError, torch.jit.frontend.FrontendError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UnsupportedLayer(f"{name}: torch.jit.script cannot express this module ({reason}); simplify its forward") from error
+        raise UnsupportedLayer(
+            f"{name}: torch.jit.script cannot express this module ({reason}); simplify its forward"
+        ) from error
     return buffer.getvalue()
 
 

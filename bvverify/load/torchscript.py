@@ -1,4 +1,5 @@
-"""TorchScript to QuantizedModel, by abstract interpretation: tensors are replaced by their shapes and the layers behind them.
+"""TorchScript to QuantizedModel, by abstract interpretation: tensors are replaced by their shapes and the layers
+behind them.
 
 Reading a TorchScript file runs code that the file brings along.  Load only files that you trust.
 """
@@ -19,9 +20,9 @@ from bvverify.model import (
     Layer,
     Linear,
     MaxPool2d,
+    Quantize,
     QuantizedModel,
     QuantParams,
-    Quantize,
     Relu,
     Reshape,
     Weight,
@@ -37,8 +38,9 @@ _BATCH = 1_000_003
 def read_torchscript(content: bytes, *, name: str, input_shape: Shape | None) -> QuantizedModel:
     """Return the layers of a TorchScript model, for inputs of `input_shape` (batch left out).
 
-    Without a shape, that of the first layer is taken if it is linear.  Raises `ModelFileError` for content that torch cannot read,
-    `UnsupportedLayer` for anything but the supported chain of layers, `InputError` for a shape that the layers do not accept.
+    Without a shape, that of the first layer is taken if it is linear.  Raises `ModelFileError` for content that
+    torch cannot read, `UnsupportedLayer` for anything but the supported chain of layers, `InputError` for a shape
+    that the layers do not accept.
     """
     with packing_engine():
         try:
@@ -68,7 +70,9 @@ class _Activation:
 def _abstract(site: Site, arguments: Sequence[Any]) -> Any:
     activations = [argument for argument in arguments if isinstance(argument, _Activation)]
     if not activations:
-        if any(isinstance(item, _Activation) for argument in arguments if isinstance(argument, list) for item in argument):
+        if any(
+            isinstance(item, _Activation) for argument in arguments if isinstance(argument, list) for item in argument
+        ):
             raise _unsupported(site)
         return call(site, arguments)
     if site.kind not in _LAYERS or activations[0] is not arguments[0] or len(activations) > 1:
@@ -95,7 +99,9 @@ def _linear(relu: bool) -> "_Handler":
     def handle(site: Site, x: _Activation, packed: Any, scale: Any, zero_point: Any) -> _Activation:
         weight, bias = torch.ops.quantized.linear_unpack(packed)
         if len(x.shape) < 2 or x.shape[-1] != weight.shape[1]:
-            raise InputError(f"layer {site.label}: takes {weight.shape[1]} features, got a tensor of shape {_plain(x.shape)}")
+            raise InputError(
+                f"layer {site.label}: takes {weight.shape[1]} features, got a tensor of shape {_plain(x.shape)}"
+            )
         layer = Linear(site.label, _weight(weight), _bias(bias), relu, _params(scale, zero_point))
         return _quantized(site, x).after(layer, (*x.shape[:-1], weight.shape[0]), quantized=True)
 
@@ -106,15 +112,19 @@ def _conv2d(relu: bool) -> "_Handler":
     def handle(site: Site, x: _Activation, packed: Any, scale: Any, zero_point: Any) -> _Activation:
         weight, bias = torch.ops.quantized.conv2d_unpack(packed)
         geometry = {
-            key: tuple(getattr(torch.ops.quantized, f"conv2d_{key}")(packed)) for key in ("stride", "padding", "dilation")
+            key: tuple(getattr(torch.ops.quantized, f"conv2d_{key}")(packed))
+            for key in ("stride", "padding", "dilation")
         }
         groups = torch.ops.quantized.conv2d_groups(packed)
         if len(x.shape) != 4 or x.shape[1] != weight.shape[1] * groups:
             channels = weight.shape[1] * groups
             raise InputError(
-                f"layer {site.label}: takes images of shape ({channels}, height, width), got a tensor of shape {_plain(x.shape)}"
+                f"layer {site.label}: takes images of shape ({channels}, height, width), "
+                f"got a tensor of shape {_plain(x.shape)}"
             )
-        layer = Conv2d(site.label, _weight(weight), _bias(bias), relu, _params(scale, zero_point), groups=groups, **geometry)
+        layer = Conv2d(
+            site.label, _weight(weight), _bias(bias), relu, _params(scale, zero_point), groups=groups, **geometry
+        )
         window = Window((weight.shape[2], weight.shape[3]), layer.stride, layer.padding, layer.dilation)
         shape = (x.shape[0], weight.shape[0], *window.output_size(x.shape[2], x.shape[3]))
         return _quantized(site, x).after(layer, shape, quantized=True)
@@ -126,7 +136,9 @@ def _max_pool2d(
     site: Site, x: _Activation, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> _Activation:
     if len(x.shape) != 4:
-        raise InputError(f"layer {site.label}: takes images (channels, height, width), got a tensor of shape {_plain(x.shape)}")
+        raise InputError(
+            f"layer {site.label}: takes images (channels, height, width), got a tensor of shape {_plain(x.shape)}"
+        )
     window = Window(_pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation), ceil_mode)
     layer = MaxPool2d(site.label, window.kernel, window.stride, window.padding, window.dilation, ceil_mode)
     shape = (*x.shape[:2], *window.output_size(x.shape[2], x.shape[3]))
@@ -159,7 +171,8 @@ def _reshape(site: Site, x: _Activation, shape: Sequence[int]) -> _Activation:
     full = tuple(size // known if extent == -1 else int(extent) for extent in shape) if known else ()
     if int(np.prod(full)) != size or not full or full[0] != _BATCH:
         raise UnsupportedLayer(
-            f"layer {site.label}: reshape of {_plain(x.shape)} to {_plain(full or tuple(shape))} mixes images of a batch or does not fit"
+            f"layer {site.label}: reshape of {_plain(x.shape)} to {_plain(full or tuple(shape))} mixes images of a "
+            "batch or does not fit"
         )
     return x.after(Reshape(site.label, full[1:]), full, quantized=x.quantized)
 

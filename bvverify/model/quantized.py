@@ -1,7 +1,7 @@
 """QuantizedModel: what a deployed file says, without engine and without torch.
 
-Weights are int8, scales are the float64 numbers that the file holds, bias is float32, zero points are integers.  What a target makes of
-them is decided in `bvverify.kernels`.
+Weights are int8, scales are the float64 numbers that the file holds, bias is float32, zero points are integers.
+What a target makes of them is decided in `bvverify.kernels`.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ class QuantParams:
 class Weight:
     """An int8 weight, quantized per tensor or per output channel.
 
-    `values` int8 [O, I] or [O, I/groups, KH, KW]; `scales` float64 [O] when `per_channel`, else [1]; `zero_points` int64, same shape.
+    `values` int8 [O, I] or [O, I/groups, KH, KW]; `scales` float64 [O] when `per_channel`, else [1]; `zero_points`
+    int64, same shape.
     """
 
     values: npt.NDArray[np.int8]

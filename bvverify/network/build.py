@@ -6,8 +6,9 @@
     builder.dense(weight2, offset2)
     network = builder.build()
 
-Any bit width and any monotone requantization rule can be written this way; PyTorch is not involved.  The builder tracks the logical
-shape of the current value, (features,) or (channels, height, width), and emits wiring only where a layer needs it.
+Any bit width and any monotone requantization rule can be written this way; PyTorch is not involved.  The builder
+tracks the logical shape of the current value, (features,) or (channels, height, width), and emits wiring only where
+a layer needs it.
 """
 
 from typing import NamedTuple
@@ -41,7 +42,9 @@ class Window(NamedTuple):
         stride, reach = self.stride[axis], self.dilation[axis] * (self.kernel[axis] - 1) + 1
         span = size + 2 * self.padding[axis] - reach
         if span < 0:
-            raise UsageError(f"window: kernel of reach {reach} does not fit {size} pixels with padding {self.padding[axis]}")
+            raise UsageError(
+                f"window: kernel of reach {reach} does not fit {size} pixels with padding {self.padding[axis]}"
+            )
         positions = (span + (stride - 1 if self.ceil_mode else 0)) // stride + 1
         # With ceil_mode, a last window that would start inside the far padding is dropped.
         if self.ceil_mode and (positions - 1) * stride >= size + self.padding[axis]:
@@ -49,7 +52,9 @@ class Window(NamedTuple):
         return positions
 
     def taps(self, layout: IntArray) -> IntArray:
-        """Return, for an image layout (C, H, W), the elements under each window: (OH, OW, C, KH, KW), -1 outside the image."""
+        """Return, for an image layout (C, H, W), the elements under each window: (OH, OW, C, KH, KW), -1 outside
+        the image.
+        """
         _, height, width = layout.shape
         rows_out, columns_out = self.output_size(height, width)
         rows = self._coordinates(0, rows_out)[:, None, :, None]
@@ -94,7 +99,9 @@ class NetworkBuilder:
         if matrix.ndim != 2 or not self._layout.ndim or self._layout.shape[-1] != matrix.shape[-1]:
             raise UsageError(f"dense: weight {matrix.shape} does not fit a value of shape {self._layout.shape}")
         leading = self._layout.shape[:-1]
-        self.accumulate(self._layout.reshape(-1, 1, matrix.shape[1]), Affine(matrix[None], integers(offset, "dense offset")))
+        self.accumulate(
+            self._layout.reshape(-1, 1, matrix.shape[1]), Affine(matrix[None], integers(offset, "dense offset"))
+        )
         self._layout = self._layout.reshape(*leading, len(matrix))
 
     def conv2d(
@@ -104,7 +111,9 @@ class NetworkBuilder:
         kernel = integers(weight, "conv2d weight")
         size = window.output_size(*image_shape(self._layout, "conv2d")[1:])
         taps = conv_taps(self._layout, window=window, groups=groups)
-        self.accumulate(taps, Affine(conv_weight(kernel, groups=groups), integers(offset, "conv2d offset")), padding=padding_value)
+        self.accumulate(
+            taps, Affine(conv_weight(kernel, groups=groups), integers(offset, "conv2d offset")), padding=padding_value
+        )
         self.as_image(size)
 
     def accumulate(self, taps: IntArray, affine: Affine, *, padding: int = 0) -> None:
@@ -136,7 +145,9 @@ class NetworkBuilder:
         self._layout = self._layout.reshape(shape)
 
     def wire(self, indices: IntArray, *, padding: int) -> int:
-        """Return the number of a value that holds the elements `indices` of the current one; adds a Gather where needed."""
+        """Return the number of a value that holds the elements `indices` of the current one; adds a Gather where
+        needed.
+        """
         size = self._values[-1].lower.size
         if indices.size == size and (indices.reshape(-1) == np.arange(size)).all():
             return self.value
@@ -176,7 +187,9 @@ def image_shape(layout: IntArray, what: str) -> tuple[int, int, int]:
 
 
 def conv_taps(layout: IntArray, *, window: Window, groups: int) -> IntArray:
-    """Return what a convolution reads: (positions, groups, K) elements of an image, K running over (KH, KW, channel in group)."""
+    """Return what a convolution reads: (positions, groups, K) elements of an image, K running over (KH, KW, channel
+    in group).
+    """
     channels = image_shape(layout, "conv2d")[0]
     if channels % groups:
         raise UsageError(f"conv2d: {channels} channels do not split into {groups} groups")
@@ -187,7 +200,11 @@ def conv_taps(layout: IntArray, *, window: Window, groups: int) -> IntArray:
 
 
 def conv_weight(kernel: IntArray, *, groups: int) -> IntArray:
-    """Return a convolution weight [O, I/groups, KH, KW] as an Affine weight [groups, O/groups, K], in the order of `conv_taps`."""
+    """Return a convolution weight [O, I/groups, KH, KW] as an Affine weight [groups, O/groups, K], in the order of
+    `conv_taps`.
+    """
     if kernel.ndim != 4 or len(kernel) % groups:
-        raise UsageError(f"conv2d: weight of shape {kernel.shape} does not split into {groups} groups of output channels")
+        raise UsageError(
+            f"conv2d: weight of shape {kernel.shape} does not split into {groups} groups of output channels"
+        )
     return kernel.transpose(0, 2, 3, 1).reshape(groups, len(kernel) // groups, -1)

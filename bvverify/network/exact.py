@@ -1,8 +1,8 @@
 """Integer arithmetic on numpy arrays that cannot overflow or round.
 
-Values are integers.  They are carried in the narrowest of float32, float64 and int64 in which every number that a computation meets,
-partial sums included, is an exact integer: a float format represents all integers up to its limit, sums and products below the limit
-are exact in any order, and matrix products of floats run on BLAS.
+Values are integers.  They are carried in the narrowest of float32, float64 and int64 in which every number that a
+computation meets, partial sums included, is an exact integer: a float format represents all integers up to its
+limit, sums and products below the limit are exact in any order, and matrix products of floats run on BLAS.
 """
 
 from typing import Any
@@ -19,7 +19,9 @@ Numbers = npt.NDArray[Any]
 FLOAT32_LIMIT = 2**24
 FLOAT64_LIMIT = 2**53
 INT64_LIMIT = 2**60
-"""Bound on the magnitude of every value and partial sum: sums of up to four of them still fit int64 without further proof."""
+"""Bound on the magnitude of every value and partial sum: sums of up to four of them still fit int64 without further
+proof.
+"""
 
 
 def carrier(magnitude: int) -> np.dtype[Any]:
@@ -65,8 +67,8 @@ def magnitude(*arrays: IntArray) -> int:
 def row_magnitude(weight: IntArray, bound: IntArray) -> int:
     """Return max over rows of sum_k |weight[..., k]| * bound[..., k], or a coarser upper bound, without overflow.
 
-    Every partial sum of the products `weight * x` with |x| <= bound, in any order, is at most this.  `bound` is non-negative and
-    broadcasts against `weight`.
+    Every partial sum of the products `weight * x` with |x| <= bound, in any order, is at most this.  `bound` is
+    non-negative and broadcasts against `weight`.
     """
     if not weight.size:
         return 0

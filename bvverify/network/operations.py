@@ -1,8 +1,9 @@
 """The operations of a StepNetwork: what each one computes, on integers, exactly.
 
-An operation is a row of meanings.  Here are the ground ones: the shape of the result, its value (`apply`, over a batch) and its
-interval (`interval`).  Shapes leave out the batch dimension, which is always first.  `apply` receives and returns integers carried
-as in `bvverify.network.exact`; the StepNetwork proves beforehand which carrier is exact.
+An operation is a row of meanings.  Here are the ground ones: the shape of the result, its value (`apply`, over a
+batch) and its interval (`interval`).  Shapes leave out the batch dimension, which is always first.  `apply`
+receives and returns integers carried as in `bvverify.network.exact`; the StepNetwork proves beforehand which
+carrier is exact.
 """
 
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ NEVER = int(np.iinfo(np.int64).max)
 class Gather:
     """Wiring: pick elements of the concatenated, flattened inputs.
 
-    `indices` has the shape of the result; index -1 reads the constant `padding`.  Reshape, permutation, convolution patches,
-    pooling windows and concatenation are all of this kind.
+    `indices` has the shape of the result; index -1 reads the constant `padding`.  Reshape, permutation, convolution
+    patches, pooling windows and concatenation are all of this kind.
     """
 
     indices: IntArray
@@ -69,8 +70,8 @@ class Gather:
 class Affine:
     """Accumulators: y[p, g*M + m] = sum_k weight[g, m, k] * x[p, g, k] + offset[g*M + m].
 
-    `weight` int64 [G, M, K], `offset` int64 [G*M]; input shape (P, G, K) or anything that flattens to it, output shape (P, G*M).
-    A dense layer has P = G = 1; a convolution has one row p per output position and G groups.
+    `weight` int64 [G, M, K], `offset` int64 [G*M]; input shape (P, G, K) or anything that flattens to it, output
+    shape (P, G*M). A dense layer has P = G = 1; a convolution has one row p per output position and G groups.
     """
 
     weight: IntArray
@@ -109,10 +110,13 @@ class Affine:
         return row_magnitude(self.weight, bound[:, None, :]) + magnitude(self.offset)
 
     def apply(self, x: Numbers) -> Numbers:
-        return self._product(self._signed.as_type(x.dtype), x) + self.offset.astype(x.dtype)
+        accumulators = self._product(self._signed.as_type(x.dtype), x)
+        accumulators += self.offset.astype(x.dtype)
+        return accumulators
 
     def interval(self, lower: tuple[IntArray, ...], upper: tuple[IntArray, ...]) -> tuple[IntArray, IntArray]:
-        # 2 * lower = W (l + u) - |W| (u - l): two products instead of four.  The factor 4 covers each of them and their difference.
+        # 2 * lower = W (l + u) - |W| (u - l): two products instead of four.  The factor 4 covers each of them and
+        # their difference.
         proved = carrier(4 * self.weight.shape[2] * self._largest * magnitude(lower[0], upper[0]))
         total = (lower[0] + upper[0])[None].astype(proved)
         spread = (upper[0] - lower[0])[None].astype(proved)
@@ -129,15 +133,16 @@ class Affine:
             flat = np.einsum("rgk,gk->rg", rows, weight[:, 0, :])
         else:
             flat = np.matmul(rows.transpose(1, 0, 2), weight.transpose(0, 2, 1)).transpose(1, 0, 2)
-        return flat.reshape(len(x), -1, groups * outputs)
+        return np.asarray(flat).reshape(len(x), -1, groups * outputs)
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
     """A monotone staircase per channel: y[p, c] = base + #{t : thresholds[c, t] <= x[p, c]}.
 
-    `thresholds` int64 [C, T], ascending in each row, with ALWAYS and NEVER for levels that every or no accumulator reaches.
-    Every requantization, clamp, saturation, fused ReLU and sign is one of these.  Input and output shape (P, C).
+    `thresholds` int64 [C, T], ascending in each row, with ALWAYS and NEVER for levels that every or no accumulator
+    reaches. Every requantization, clamp, saturation, fused ReLU and sign is one of these.  Input and output shape
+    (P, C).
     """
 
     base: int

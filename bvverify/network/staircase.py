@@ -1,9 +1,10 @@
 """Counting thresholds quickly: for each channel c, how many of thresholds[c] are <= x.
 
-The definition is a sorted search.  Most staircases come from a multiplication and a rounding, and for those there is a shorter way: a
-line with  floor(slope * x + intercept) = count  for all x.  `fit_line` looks for such lines and keeps them only if, for every threshold
-t of every channel, the very float64 operations that `Line.count` performs give at least k at t and less than k at t - 1.  Float
-multiplication by a positive number, addition and floor are monotone, so these checks decide every x in between as well.
+The definition is a sorted search.  Most staircases come from a multiplication and a rounding, and for those there
+is a shorter way: a line with  floor(slope * x + intercept) = count  for all x.  `fit_line` looks for such lines and
+keeps them only if, for every threshold t of every channel, the very float64 operations that `Line.count` performs
+give at least k at t and less than k at t - 1.  Float multiplication by a positive number, addition and floor are
+monotone, so these checks decide every x in between as well.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ _SEARCH_STEPS = 48
 
 
 def count_reached(thresholds: IntArray, rows: Numbers) -> Numbers:
-    """Return #{t : thresholds[c, t] <= rows[r, c]}: rows [R, C] integers in any exact carrier; the result has their type."""
+    """Return #{t : thresholds[c, t] <= rows[r, c]}: rows [R, C] integers in any exact carrier; the result has their
+    type.
+    """
     reached = np.empty_like(rows)
     for channel, row in enumerate(thresholds):
         reached[:, channel] = np.searchsorted(row, rows[:, channel].astype(np.int64), side="right")
@@ -28,9 +31,11 @@ def count_reached(thresholds: IntArray, rows: Numbers) -> Numbers:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """count(x)[r, c] = clip(floor(slope[c] * x[r, c] + intercept[c]), lowest, highest), proved equal to `count_reached`.
+    """count(x)[r, c] = clip(floor(slope[c] * x[r, c] + intercept[c]), lowest, highest), proved equal to
+    `count_reached`.
 
-    `slope`, `intercept` float64 [C]; `lowest`, `highest` float64 [C]: thresholds that every resp. some accumulator reaches.
+    `slope`, `intercept` float64 [C]; `lowest`, `highest` float64 [C]: thresholds that every resp. some accumulator
+    reaches.
     """
 
     slope: _Floats
@@ -58,10 +63,13 @@ def fit_line(thresholds: IntArray) -> Line | None:
     finite = (thresholds != info.min) & (thresholds != info.max)
     lowest = (thresholds == info.min).sum(axis=1).astype(np.float64)
     highest = lowest + finite.sum(axis=1)
-    if finite.any() and max(abs(int(thresholds[finite].min())), abs(int(thresholds[finite].max()))) >= FLOAT64_LIMIT - 1:
+    if (
+        finite.any()
+        and max(abs(int(thresholds[finite].min())), abs(int(thresholds[finite].max()))) >= FLOAT64_LIMIT - 1
+    ):
         return None
-    # A slope m admits the intercepts from max_k (k - m t_k) up to min_k (k - m (t_k - 1)).  The width of that range is concave in m, so a
-    # ternary search between the extreme slopes of the staircase finds its maximum.
+    # A slope m admits the intercepts from max_k (k - m t_k) up to min_k (k - m (t_k - 1)).  The width of that range
+    # is concave in m, so a ternary search between the extreme slopes of the staircase finds its maximum.
     level = np.broadcast_to(np.arange(1, thresholds.shape[1] + 1, dtype=np.float64), thresholds.shape)
     at = np.where(finite, thresholds, 0).astype(np.float64)
     low, high = _slope_range(finite, at, highest - lowest)
@@ -84,7 +92,9 @@ def _slope_range(finite: _Bools, at: _Floats, count: _Floats) -> tuple[_Floats, 
 
 
 def _intercepts(slope: _Floats, finite: _Bools, level: _Floats, at: _Floats) -> tuple[_Floats, _Floats]:
-    """Return the least and the greatest intercept that `slope` [C] admits; (0, 0) for a channel without finite thresholds."""
+    """Return the least and the greatest intercept that `slope` [C] admits; (0, 0) for a channel without finite
+    thresholds.
+    """
     none = ~finite.any(axis=1)
     least = np.where(finite, level - slope[:, None] * at, -np.inf).max(axis=1)
     greatest = np.where(finite, level - slope[:, None] * (at - 1), np.inf).min(axis=1)

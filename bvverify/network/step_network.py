@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,9 @@ _CHUNK_ELEMENTS = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """What is proved about one value of a network: its shape, its range, and the largest number that computing it meets."""
+    """What is proved about one value of a network: its shape, its range, and the largest number that computing it
+    meets.
+    """
 
     lower: IntArray
     upper: IntArray
@@ -36,7 +39,9 @@ class Node:
     inputs: tuple[int, ...]
 
     def result(self, values: Sequence[Value]) -> Value:
-        """Return what is proved about the result; refuse wrong wiring, wrong shapes and sums that may leave the 64-bit range."""
+        """Return what is proved about the result; refuse wrong wiring, wrong shapes and sums that may leave the
+        64-bit range.
+        """
         where = f"node {len(values) - 1} ({type(self.operation).__name__})"
         if not self.inputs or any(not 0 <= source < len(values) for source in self.inputs):
             raise UsageError(f"{where}: inputs {self.inputs} must name earlier values, 0 to {len(values) - 1}")
@@ -51,7 +56,9 @@ class Node:
 def input_value(lower: IntArray, upper: IntArray) -> Value:
     """Return the input domain [lower, upper] as a value."""
     if lower.shape != upper.shape or not lower.size or (lower > upper).any():
-        raise UsageError("network input: the ends of the domain must have one shape, not be empty, and lower <= upper everywhere")
+        raise UsageError(
+            "network input: the ends of the domain must have one shape, not be empty, and lower <= upper everywhere"
+        )
     return Value(lower, upper, _checked(magnitude(lower, upper), "network input"))
 
 
@@ -59,9 +66,9 @@ def input_value(lower: IntArray, upper: IntArray) -> Value:
 class StepNetwork:
     """Integers in, integers out: nodes in topological order; the result of the last node is the output.
 
-    `lower` and `upper` (int64, the input's shape) bound every input that the network may be asked about.  From them construction derives
-    the shape and the range of every value, and proves that no partial sum can leave int64: a network that could overflow is refused
-    with `UsageError`.
+    `lower` and `upper` (int64, the input's shape) bound every input that the network may be asked about.  From them
+    construction derives the shape and the range of every value, and proves that no partial sum can leave int64: a
+    network that could overflow is refused with `UsageError`.
     """
 
     lower: IntArray
@@ -103,14 +110,16 @@ class StepNetwork:
         return [np.concatenate([chunk[i].astype(np.int64) for chunk in chunks]) for i in range(len(wanted))]
 
     def interval(self, lower: IntArray, upper: IntArray) -> list[tuple[IntArray, IntArray]]:
-        """Return exact-integer interval bounds of every value, for inputs in the box [lower, upper] (int64, input shape)."""
+        """Return exact-integer interval bounds of every value, for inputs in the box [lower, upper] (int64, input
+        shape).
+        """
         bounds = [(lower, upper)]
         for node in self.nodes:
             sources = [bounds[source] for source in node.inputs]
             bounds.append(node.operation.interval(tuple(low for low, _ in sources), tuple(high for _, high in sources)))
         return bounds
 
-    def _run(self, inputs: npt.NDArray[np.generic], wanted: Sequence[int]) -> list[Numbers]:
+    def _run(self, inputs: npt.NDArray[Any], wanted: Sequence[int]) -> list[Numbers]:
         last_use = {source: index for index, node in enumerate(self.nodes) for source in node.inputs}
         values: dict[int, Numbers] = {0: inputs.astype(carrier(self.values[0].magnitude))}
         kept = {0: values[0]} if 0 in wanted else {}
@@ -125,7 +134,7 @@ class StepNetwork:
                     del values[source]
         return [kept[index] for index in wanted]
 
-    def _checked_inputs(self, inputs: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def _checked_inputs(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if inputs.dtype.kind not in "iu":
             raise InputError(f"evaluate: expected integer inputs, got {inputs.dtype}")
         if inputs.shape[1:] != self.input_shape:

@@ -15,9 +15,10 @@ Rule = Callable[[IntArray], IntArray]
 def staircase(rule: Rule, *, lower: IntArray, upper: IntArray, base: int, top: int) -> Step:
     """Return the Step that equals `rule` for all accumulators in [lower[c], upper[c]] of each channel c.
 
-    `rule` must be non-decreasing on that range and give values in [base, top]; its values at both ends are checked, its monotony is
-    the caller's proof.  Thresholds are found by bisection, all channels and levels at once.  Levels that the rule has reached at the
-    lower end get ALWAYS, levels that it does not reach at the upper end get NEVER.  `lower`, `upper`: int64 [C].
+    `rule` must be non-decreasing on that range and give values in [base, top]; its values at both ends are checked,
+    its monotony is the caller's proof.  Thresholds are found by bisection, all channels and levels at once.  Levels
+    that the rule has reached at the lower end get ALWAYS, levels that it does not reach at the upper end get NEVER.
+    `lower`, `upper`: int64 [C].
     """
     ends = rule(np.stack([lower, upper], axis=1))
     if (ends < base).any() or (ends > top).any() or (ends[:, 0] > ends[:, 1]).any():
@@ -37,8 +38,8 @@ def staircase(rule: Rule, *, lower: IntArray, upper: IntArray, base: int, top: i
 def shift_rule(*, multiplier: IntArray, shift: int, zero_point: int, lower: int, upper: int) -> Step:
     """Return the Step of y = clamp(zero_point + floor((multiplier[c] * acc + 2**(shift-1)) / 2**shift), lower, upper).
 
-    This is fixed-point requantization with rounding half up, as integer-only kernels and the QNN verification literature use it.
-    `multiplier`: positive int64 [C], one per channel; `shift` >= 0 (with 0 nothing is rounded).
+    This is fixed-point requantization with rounding half up, as integer-only kernels and the QNN verification
+    literature use it. `multiplier`: positive int64 [C], one per channel; `shift` >= 0 (with 0 nothing is rounded).
     """
     if shift < 0 or upper < lower or (multiplier <= 0).any():
         raise UsageError("shift rule: shift must be >= 0, lower <= upper, and every multiplier positive")

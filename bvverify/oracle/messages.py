@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class LoadModel:
-    """Request: read a TorchScript model under `engine`, which freezes the engine into its packed parameters.  Answer: `Runtime`."""
+    """Request: read a TorchScript model under `engine`, which freezes the engine into its packed parameters.
+    Answer: `Runtime`.
+    """
 
     script: bytes
     engine: str

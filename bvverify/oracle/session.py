@@ -21,8 +21,8 @@ class KernelSession:
     def __init__(self, script: bytes, *, engine: str, environment: Mapping[str, str], runtime: str) -> None:
         """Start a process with `environment` laid over this one's and load the model.
 
-        `runtime` is the version of torch that is expected, for example `2.13.0`.  Raises `TargetUnavailable` if the process cannot load
-        the model or runs another version.
+        `runtime` is the version of torch that is expected, for example `2.13.0`.  Raises `TargetUnavailable` if the
+        process cannot load the model or runs another version.
         """
         self._load = LoadModel(script, engine)
         self._runtime = runtime
@@ -30,13 +30,17 @@ class KernelSession:
         self._start()
 
     def run(self, inputs: npt.NDArray[np.float32]) -> Run:
-        """Return what the kernels compute for float32 inputs (n, *shape); raise `TargetUnavailable` if they fail on them."""
+        """Return what the kernels compute for float32 inputs (n, *shape); raise `TargetUnavailable` if they fail on
+        them.
+        """
         try:
             result: Run = self._child.request(RunModel(np.ascontiguousarray(inputs)), seconds=_RUN_SECONDS)
         except (ChildDied, ChildTimeout, RuntimeError) as error:
             self._child.close()
             self._start()
-            raise TargetUnavailable(f"the {self._load.engine} kernels failed on this input: {_first_line(error)}") from error
+            raise TargetUnavailable(
+                f"the {self._load.engine} kernels failed on this input: {_first_line(error)}"
+            ) from error
         return result
 
     def close(self) -> None:
@@ -46,7 +50,9 @@ class KernelSession:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _start(self) -> None:
@@ -54,7 +60,9 @@ class KernelSession:
             reply: Runtime = self._child.request(self._load, seconds=_START_SECONDS)
         except (ChildDied, ChildTimeout, RuntimeError) as error:
             self._child.close()
-            raise TargetUnavailable(f"engine {self._load.engine} cannot load this model: {_first_line(error)}") from error
+            raise TargetUnavailable(
+                f"engine {self._load.engine} cannot load this model: {_first_line(error)}"
+            ) from error
         version = reply.version.partition("+")[0]
         if version != self._runtime:
             self._child.close()

@@ -1,4 +1,6 @@
-"""The child process that runs real kernels.  Its environment is set before torch is imported; it holds one model at a time."""
+"""The child process that runs real kernels.  Its environment is set before torch is imported; it holds one model at
+a time.
+"""
 
 import io
 from collections.abc import Sequence
@@ -28,7 +30,9 @@ class _Worker:
 
 
 def _run(module: torch.jit.ScriptModule, inputs: torch.Tensor) -> Run:
-    """Run the model twice: as a whole, which is what users get, and operation by operation, which shows every layer's bytes."""
+    """Run the model twice: as a whole, which is what users get, and operation by operation, which shows every
+    layer's bytes.
+    """
     output = _plain(module(inputs))
     layers: dict[str, npt.NDArray[np.uint8]] = {}
 

@@ -13,8 +13,8 @@ from bvverify.network.exact import integers
 class LevelBox:
     """All integer inputs between two ends, element by element, except levels that no real input reaches.
 
-    `lower`, `upper`: int64 of the network's input shape, lower <= upper.  `missing`: int64 [n, 2], rows of (flat element, level) with
-    lower < level < upper.
+    `lower`, `upper`: int64 of the network's input shape, lower <= upper.  `missing`: int64 [n, 2], rows of (flat
+    element, level) with lower < level < upper.
     """
 
     lower: IntArray

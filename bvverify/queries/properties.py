@@ -56,4 +56,4 @@ class Robustness:
 
 def predicted_class(outputs: IntArray) -> IntArray:
     """Return torch.argmax's class for outputs (n, classes): the lowest index among the largest."""
-    return outputs.argmax(axis=1)
+    return np.asarray(outputs.argmax(axis=1))

@@ -1,7 +1,7 @@
 """Regions of real inputs, and their exact images under an engine's input quantization.
 
-A region knows which integer inputs of the network it reaches (`levels`) and, for each of those, a real input that is mapped to it
-(`real_input`), so that every witness can be run on the real kernel.
+A region knows which integer inputs of the network it reaches (`levels`) and, for each of those, a real input that
+is mapped to it (`real_input`), so that every witness can be run on the real kernel.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,8 @@ class Region(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PixelBall:
-    """All images of 8-bit pixels within `radius` grey levels of `image`, element by element; pixel p is the real input p / 255.
+    """All images of 8-bit pixels within `radius` grey levels of `image`, element by element; pixel p is the real
+    input p / 255.
 
     `image`: uint8 of the model's input shape; `radius` >= 0, in pixel levels (of 255).
     """
@@ -65,7 +66,8 @@ class PixelBall:
         low, high = self._pixel_ends()
         lower, upper = table[low], table[high]
         unreached = np.setdiff1d(np.arange(table[0], table[-1] + 1), table)
-        # A level that lies between the ends and is reached by any pixel is reached by a pixel of the ball, for `table` is monotone.
+        # A level that lies between the ends and is reached by any pixel is reached by a pixel of the ball, for
+        # `table` is monotone.
         inside = (lower.reshape(-1, 1) < unreached) & (unreached < upper.reshape(-1, 1))
         element, which = np.nonzero(inside)
         return LevelBox(lower, upper, np.stack([element, unreached[which]], axis=1).astype(np.int64))
@@ -90,7 +92,8 @@ class PixelBall:
 
 @dataclass(frozen=True, eq=False)
 class FloatBall:
-    """All float32 inputs x with |x - image| <= radius, element by element, in exact arithmetic; cut to [low, high] if `clip` is given.
+    """All float32 inputs x with |x - image| <= radius, element by element, in exact arithmetic; cut to [low, high]
+    if `clip` is given.
 
     `image`: finite float32 of the model's input shape; `radius` >= 0, an exact fraction in the unit of the inputs.
     """
@@ -167,7 +170,7 @@ def _least_reaching(levels: IntArray, lower: Reals, upper: Reals, quantization: 
 
 
 def _ordinal(x: Reals) -> IntArray:
-    """Number the finite float32 in ascending order; both zeros are 0."""
+    """Return the position of finite float32 in ascending order; both zeros are 0."""
     bits = x.view(np.int32).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 

@@ -36,7 +36,16 @@ def verdict_table(rows: Sequence[tuple[int, str, Verdict]], *, title: str) -> Ta
 def layer_table(inspection: Inspection) -> Table:
     """Return one row per layer: what the file says of it, and its accumulators."""
     table = Table(title=f"{inspection.name}: layers, input {inspection.input_shape}")
-    for heading in ("layer", "type", "output", "scale", "zero point", "weight", "accumulator", "pairs that can saturate"):
+    for heading in (
+        "layer",
+        "type",
+        "output",
+        "scale",
+        "zero point",
+        "weight",
+        "accumulator",
+        "pairs that can saturate",
+    ):
         table.add_column(heading)
     for layer in inspection.layers:
         table.add_row(

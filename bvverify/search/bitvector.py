@@ -33,7 +33,9 @@ class Solved:
 
 
 class BitvectorSolver:
-    """Answers questions with one solver, one at a time; a context manager.  The child process is reused until a limit kills it."""
+    """Answers questions with one solver, one at a time; a context manager.  The child process is reused until a
+    limit kills it.
+    """
 
     def __init__(self, name: str, *, memory_bytes: int | None = None) -> None:
         """Prepare the solver `name`; raise `SolverUnavailable` if it is unknown or not installed."""
@@ -69,7 +71,9 @@ class BitvectorSolver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _unknown(self, reason: str) -> Decision:

@@ -15,7 +15,8 @@ def decide(
 ) -> Decision:
     """Return whether `question` holds for every input of `box`, within `seconds` of solver time.
 
-    A witness is evaluated on the network before it is returned; one that lies outside the box or violates nothing is an `InternalError`.
+    A witness is evaluated on the network before it is returned; one that lies outside the box or violates nothing
+    is an `InternalError`.
     """
     if proved_by_intervals(network, box, question):
         return Decision(Outcome.ROBUST, "intervals")
@@ -23,14 +24,18 @@ def decide(
     if decision.witness is not None:
         outputs = network.evaluate(decision.witness[None])
         if not box.contains(decision.witness) or not question.violated_by(outputs)[0]:
-            raise InternalError(f"{decision.solver} returned an input that violates nothing: its answer cannot be trusted")
+            raise InternalError(
+                f"{decision.solver} returned an input that violates nothing: its answer cannot be trusted"
+            )
     return decision
 
 
 def known_status(
     network: StepNetwork, box: LevelBox, question: Robustness, sample: IntArray
 ) -> Literal["sat", "unsat", "unknown"]:
-    """Return whether the violation of `question` in `box` is satisfiable, as far as intervals and one input of the box show."""
+    """Return whether the violation of `question` in `box` is satisfiable, as far as intervals and one input of the
+    box show.
+    """
     if question.violated_by(network.evaluate(sample[None]))[0]:
         return "sat"
     return "unsat" if proved_by_intervals(network, box, question) else "unknown"

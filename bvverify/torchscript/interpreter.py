@@ -1,8 +1,8 @@
 """An interpreter of TorchScript's inlined graphs, whose operations can be observed or replaced.
 
-`torch.jit.script` and `torch.jit.trace` both end in such graphs: attributes of the module, constants, lists, calls of operations, and the
-branches that remain of Python's checks.  The interpreter follows a branch when its condition is a plain Python value, which is the case
-for checks of shapes and attributes.
+`torch.jit.script` and `torch.jit.trace` both end in such graphs: attributes of the module, constants, lists, calls
+of operations, and the branches that remain of Python's checks.  The interpreter follows a branch when its condition
+is a plain Python value, which is the case for checks of shapes and attributes.
 """
 
 import operator
@@ -48,7 +48,9 @@ class Site:
     kind: str
     """Qualified name, for example `quantized::linear_relu`."""
     label: str
-    """Unique within the model: the path of the module that holds its parameters, or the operation's name and a number."""
+    """Unique within the model: the path of the module that holds its parameters, or the operation's name and a
+    number.
+    """
 
 
 Apply = Callable[[Site, Sequence[Any]], Any]
@@ -113,7 +115,9 @@ class _Interpreter:
             case "prim::RaiseException":
                 raise UnsupportedLayer(f"the model raises an error for inputs of this shape: {arguments[0]}")
         if kind.startswith("prim::"):
-            raise UnsupportedLayer(f"{kind} in the model's code is not supported; a model is a chain of layers without loops")
+            raise UnsupportedLayer(
+                f"{kind} in the model's code is not supported; a model is a chain of layers without loops"
+            )
         if kind in _CONVERSIONS and isinstance(arguments[0], int | float | torch.Tensor):
             self._paths[node.output().debugName()] = self._paths.get(names[0], "")
             return [_CONVERSIONS[kind](arguments[0])]
