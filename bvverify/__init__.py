@@ -1,1 +1,72 @@
-"""Exact verification of quantized neural networks: verdicts about the bytes that the deployed kernel computes."""
+"""Exact verification of quantized neural networks: verdicts about the bytes that the deployed kernel computes.
+
+    import bvverify as bv
+
+    model = bv.load_model("model.pt")
+    with bv.Verifier(model, target=bv.Target.detect()) as verifier:
+        verdict = verifier.verify(bv.Query(bv.PixelBall(image, radius=2), bv.Robustness(label=7, classes=10)))
+
+Names are imported when they are first used, so that processes that need no torch start quickly.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bvverify.errors import BvverifyError as BvverifyError
+    from bvverify.evidence import Verdict as Verdict
+    from bvverify.evidence import Witness as Witness
+    from bvverify.kernels.lower import LoweredModel as LoweredModel
+    from bvverify.kernels.lower import lower as lower
+    from bvverify.kernels.target import Target as Target
+    from bvverify.load import DeployedModel as DeployedModel
+    from bvverify.load import load_model as load_model
+    from bvverify.network import NetworkBuilder as NetworkBuilder
+    from bvverify.network import StepNetwork as StepNetwork
+    from bvverify.network import Window as Window
+    from bvverify.network import shift_rule as shift_rule
+    from bvverify.queries import FloatBall as FloatBall
+    from bvverify.queries import LevelBox as LevelBox
+    from bvverify.queries import PixelBall as PixelBall
+    from bvverify.queries import Query as Query
+    from bvverify.queries import Robustness as Robustness
+    from bvverify.queries import TieRule as TieRule
+    from bvverify.search import Decision as Decision
+    from bvverify.search import Outcome as Outcome
+    from bvverify.verify import Verifier as Verifier
+    from bvverify.verify import verify_network as verify_network
+
+_HOMES = {
+    "BvverifyError": "bvverify.errors",
+    "Decision": "bvverify.search",
+    "DeployedModel": "bvverify.load",
+    "FloatBall": "bvverify.queries",
+    "LevelBox": "bvverify.queries",
+    "LoweredModel": "bvverify.kernels.lower",
+    "NetworkBuilder": "bvverify.network",
+    "Outcome": "bvverify.search",
+    "PixelBall": "bvverify.queries",
+    "Query": "bvverify.queries",
+    "Robustness": "bvverify.queries",
+    "StepNetwork": "bvverify.network",
+    "Target": "bvverify.kernels.target",
+    "TieRule": "bvverify.queries",
+    "Verdict": "bvverify.evidence",
+    "Verifier": "bvverify.verify",
+    "Window": "bvverify.network",
+    "Witness": "bvverify.evidence",
+    "load_model": "bvverify.load",
+    "lower": "bvverify.kernels.lower",
+    "shift_rule": "bvverify.network",
+    "verify_network": "bvverify.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bvverify' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -4,9 +4,7 @@ import dataclasses
 import importlib
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bvverify.errors import BvverifyError, InputError, InternalError, UsageError
-from bvverify.exit_codes import ExitCode
+from bvverify.errors import InputError, UsageError
+from bvverify.exit_codes import ExitCode, err, reported
 from bvverify.queries import FloatBall, PixelBall, Query, Region, Robustness, TieRule
 
 if TYPE_CHECKING:  # torch is imported only by commands that read a model
@@ -33,7 +31,6 @@ app = typer.Typer(
     help="Exact verdicts about quantized neural networks: about the bytes that PyTorch's CPU kernels compute.",
 )
 out = Console()
-err = Console(stderr=True)
 
 
 class RegionKind(StrEnum):
@@ -107,7 +104,7 @@ def verify(
 
     Exit codes: 0 all robust, 1 some violated, 2 usage, 3 some unknown and none violated, 4 internal error.
     """
-    with _reported():
+    with reported():
         from bvverify.kernels.target import Target
         from bvverify.verify import Verifier
 
@@ -162,12 +159,13 @@ def inspect(
     json_path: JsonOption = None,
 ) -> None:
     """Show a model's layers, accumulators, pairs of products that can saturate, and the targets modelled for it."""
-    with _reported():
+    with reported():
         from bvverify.kernels.inspection import inspect as gather
+        from bvverify.load import load_model
         from bvverify.report.tables import layer_table, support_table
 
         shape = None if input_shape is None else _shape(input_shape)
-        deployed = _load(model, factory, shape)
+        deployed = load_model(model, input_shape=shape, factory=_factory(factory))
         facts = gather(deployed.model, name=deployed.name, digest=deployed.digest)
         out.print(layer_table(facts))
         out.print(support_table(facts))
@@ -193,7 +191,7 @@ def export(
 
     The script's status is `unsat` or `sat` where intervals or the input itself decide the question, else `unknown`.
     """
-    with _reported():
+    with reported():
         from bvverify.encode import smtlib_lines
         from bvverify.kernels.lower import lower
         from bvverify.kernels.target import Target
@@ -222,7 +220,7 @@ def export(
 @app.command()
 def targets(*, json_path: JsonOption = None) -> None:
     """List the targets that are modelled, and which of them this machine can run."""
-    with _reported():
+    with reported():
         from bvverify.errors import TargetUnavailable
         from bvverify.kernels.target import TARGETS, Target
         from bvverify.report.tables import target_table
@@ -255,44 +253,17 @@ def main() -> None:
         raise SystemExit(ExitCode.INTERNAL_ERROR) from error
 
 
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Turn errors meant for users into one line and an exit code; silence torch's notices about its own future."""
-    warnings.filterwarnings("ignore", module=r"torch\.")
-    try:
-        yield
-    except BvverifyError as error:
-        err.print(f"error: {error}", markup=False, soft_wrap=True)
-        code = ExitCode.INTERNAL_ERROR if isinstance(error, InternalError) else ExitCode.USAGE
-        raise typer.Exit(code) from error
-    except KeyboardInterrupt as error:
-        err.print("interrupted")
-        raise typer.Exit(ExitCode.INTERRUPTED) from error
-
-
 def _images_and_model(inputs: Path, model: Path, factory: str | None) -> "tuple[Images, DeployedModel]":
-    """Read both files; images take the first shape that the model accepts: as stored, one-channel, or flat."""
+    from bvverify.load import load_model_for
     from bvverify.load.inputs import read_images
 
-    images = read_images(inputs)
-    failure: InputError | None = None
-    for shape in images.shapes():
-        try:
-            deployed = _load(model, factory, shape)
-        except InputError as error:
-            failure = failure or error
-        else:
-            return images.shaped(deployed.model.input_shape), deployed
-    raise InputError(f"{inputs}: inputs of shape {images.images.shape[1:]} do not fit the model: {failure}")
+    deployed, images = load_model_for(model, read_images(inputs), factory=_factory(factory))
+    return images, deployed
 
 
-def _load(model: Path, factory: str | None, shape: tuple[int, ...] | None) -> "DeployedModel":
-    from bvverify.load import load
-
-    return load(model, input_shape=shape, factory=None if factory is None else _factory(factory))
-
-
-def _factory(text: str) -> Callable[[], Any]:
+def _factory(text: str | None) -> Callable[[], Any] | None:
+    if text is None:
+        return None
     module, _, name = text.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)

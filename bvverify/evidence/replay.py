@@ -12,9 +12,16 @@ import numpy.typing as npt
 from bvverify.errors import InternalError
 from bvverify.kernels.availability import unavailable
 from bvverify.kernels.lower import LoweredModel
+from bvverify.kernels.target import Target
 from bvverify.load.deployed import DeployedModel
 from bvverify.oracle import KernelSession, Run
 from bvverify.queries import Robustness
+
+
+def kernel_session(deployed: DeployedModel, target: Target) -> KernelSession:
+    """Return the real kernels of `target`, loaded with the model."""
+    version = target.runtime.removeprefix("torch ")
+    return KernelSession(deployed.script, engine=target.engine, environment=target.environment(), runtime=version)
 
 
 class Replayer:
@@ -74,13 +81,7 @@ class Replayer:
 
     def _kernel(self) -> KernelSession:
         if self._session is None:
-            target = self._lowered.target
-            self._session = KernelSession(
-                self._deployed.script,
-                engine=target.engine,
-                environment=target.environment(),
-                runtime=target.runtime.removeprefix("torch "),
-            )
+            self._session = kernel_session(self._deployed, self._lowered.target)
         return self._session
 
     def _contradiction(self, inputs: npt.NDArray[np.float32], run: Run, what: str) -> InternalError:

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import torch
 
-from bvverify.errors import ModelFileError, UsageError
+from bvverify.errors import InputError, ModelFileError, UsageError
 from bvverify.load.deployed import DeployedModel
 from bvverify.load.engine import packing_engine
+from bvverify.load.inputs import Images
 from bvverify.load.module import load_state_dict, script_module
 from bvverify.load.torchscript import read_torchscript
 from bvverify.model.quantized import Shape
 
-__all__ = ["DeployedModel", "load"]
+__all__ = ["DeployedModel", "load_model", "load_model_for"]
 
 
-def load(
+def load_model(
     source: str | Path | torch.nn.Module,
     *,
     input_shape: Shape | None = None,
@@ -42,6 +43,24 @@ def load(
         name = path.name
         content = _read(path, factory)
     return DeployedModel(name, read_torchscript(content, name=name, input_shape=input_shape), content)
+
+
+def load_model_for(
+    source: str | Path | torch.nn.Module, images: Images, *, factory: Callable[[], torch.nn.Module] | None = None
+) -> tuple[DeployedModel, Images]:
+    """Return the model behind `source` and the images in the shape that it takes.
+
+    Shapes are tried in turn: as stored, as images of one channel, flat.  Raises what `load_model` raises.
+    """
+    failure: InputError | None = None
+    for shape in images.shapes():
+        try:
+            deployed = load_model(source, input_shape=shape, factory=factory)
+        except InputError as error:
+            failure = failure or error
+        else:
+            return deployed, images.shaped(shape)
+    raise InputError(f"{images.name}: inputs of shape {images.images.shape[1:]} do not fit the model: {failure}")
 
 
 def _read(path: Path, factory: Callable[[], torch.nn.Module] | None) -> bytes:
@@ -67,3 +86,6 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in entry for entry in archive.namelist())
+
+
+load = load_model

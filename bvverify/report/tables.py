@@ -25,7 +25,7 @@ def verdict_table(rows: Sequence[tuple[int, str, Verdict]], *, title: str) -> Ta
             radius,
             str(verdict.label),
             f"[{_STYLES[name]}]{name}[/]",
-            f"{verdict.stage} ({verdict.solver})" if verdict.solver else verdict.stage,
+            f"{verdict.stage}/{verdict.solver.partition(' ')[0]}" if verdict.solver else verdict.stage,
             f"{verdict.seconds:.2f}",
             replay,
             remark,

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bvverify.errors import UnsupportedLayer
+from bvverify.errors import InputError, UnsupportedLayer
 
 Values = dict[str, Any]
 
@@ -113,7 +113,7 @@ class _Interpreter:
             case "prim::If":
                 return self._branch(node, arguments[0], values)
             case "prim::RaiseException":
-                raise UnsupportedLayer(f"the model raises an error for inputs of this shape: {arguments[0]}")
+                raise InputError(f"the model raises an error for inputs of this shape: {arguments[0]}")
         if kind.startswith("prim::"):
             raise UnsupportedLayer(
                 f"{kind} in the model's code is not supported; a model is a chain of layers without loops"
