@@ -8,7 +8,7 @@ carrier is exact.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -156,8 +156,8 @@ class Step:
             raise UsageError("Step thresholds: each row must be ascending")
 
     @cached_property
-    def _line(self) -> Line | None:
-        return fit_line(self.thresholds)
+    def _lines(self) -> dict[np.dtype[Any], Line | None]:
+        return {np.dtype(dtype): fit_line(self.thresholds, np.dtype(dtype)) for dtype in (np.float32, np.float64)}
 
     @property
     def levels(self) -> int:
@@ -174,7 +174,7 @@ class Step:
 
     def apply(self, x: Numbers) -> Numbers:
         rows = x.reshape(-1, len(self.thresholds))
-        line = None if x.dtype == np.int64 else self._line
+        line = self._lines.get(x.dtype)
         reached = count_reached(self.thresholds, rows) if line is None else line.count(rows)
         result = reached.reshape(x.shape)
         if self.base:

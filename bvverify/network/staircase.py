@@ -1,10 +1,9 @@
 """Counting thresholds quickly: for each channel c, how many of thresholds[c] are <= x.
 
-The definition is a sorted search.  Most staircases come from a multiplication and a rounding, and for those there
-is a shorter way: a line with  floor(slope * x + intercept) = count  for all x.  `fit_line` looks for such lines and
-keeps them only if, for every threshold t of every channel, the very float64 operations that `Line.count` performs
-give at least k at t and less than k at t - 1.  Float multiplication by a positive number, addition and floor are
-monotone, so these checks decide every x in between as well.
+The definition is a sorted search.  Most staircases come from a multiplication and a rounding, and lie within a small
+`slack` of a line: then floor(slope * x + intercept) is the count wherever the line is further than the slack from an
+integer, and elsewhere one comparison with one threshold decides.  The slack is measured, at both sides of every
+threshold, with the very float operations that are used later.
 """
 
 from dataclasses import dataclass
@@ -12,17 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bvverify.network.exact import FLOAT64_LIMIT, IntArray, Numbers
+from bvverify.network.exact import FLOAT32_LIMIT, FLOAT64_LIMIT, IntArray, Numbers
 
-_Floats = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.floating]
 _Bools = npt.NDArray[np.bool_]
-_SEARCH_STEPS = 48
 
 
 def count_reached(thresholds: IntArray, rows: Numbers) -> Numbers:
-    """Return #{t : thresholds[c, t] <= rows[r, c]}: rows [R, C] integers in any exact carrier; the result has their
-    type.
-    """
+    """Return #{t : thresholds[c, t] <= rows[r, c]}: rows [R, C] in any exact carrier; the result has their type."""
     reached = np.empty_like(rows)
     for channel, row in enumerate(thresholds):
         reached[:, channel] = np.searchsorted(row, rows[:, channel].astype(np.int64), side="right")
@@ -31,86 +27,88 @@ def count_reached(thresholds: IntArray, rows: Numbers) -> Numbers:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """count(x)[r, c] = clip(floor(slope[c] * x[r, c] + intercept[c]), lowest, highest), proved equal to
-    `count_reached`.
+    """A line near a staircase: count(x)[r, c] is floor(slope[c] * x[r, c] + intercept[c]), clipped, or one off.
 
-    `slope`, `intercept` float64 [C]; `lowest`, `highest` float64 [C]: thresholds that every resp. some accumulator
-    reaches.
+    Let L be the line in the carrier's float type.  Multiplication by a positive number and addition are monotone in
+    floats, so L(t - 1) < k + slack and L(t) >= k - slack for the k-th threshold t give, for every x: if L(x) lies
+    further than the slack from k, it lies on the right side of k.  With a slack below 1/2, only the integer nearest to
+    L(x) can be in question.
+
+    `thresholds` as in `count_reached`, carried in the float type; `slope`, `intercept`, `slack` float [C]; `lowest`,
+    `highest` float [C] count the thresholds that every resp. some x in the carrier's range reaches.
     """
 
+    thresholds: _Floats
     slope: _Floats
     intercept: _Floats
+    slack: _Floats
     lowest: _Floats
     highest: _Floats
 
-    def count(self, rows: Numbers) -> Numbers:
-        """Return the counts for rows [R, C] of integers below 2**53, in the type of `rows`."""
-        scaled = np.multiply(rows, self.slope, dtype=np.float64)
-        scaled += self.intercept
-        np.floor(scaled, out=scaled)
+    def count(self, rows: _Floats) -> _Floats:
+        """Return the counts for rows [R, C] of integers, in their own type, which must be the line's."""
+        height = rows * self.slope
+        height += self.intercept
+        count = np.floor(height)
+        height -= count
+        height -= 0.5
+        np.abs(height, out=height)
+        near = np.flatnonzero(height >= 0.5 - self.slack)  # closer to an integer than the slack
+        if near.size:
+            row, channel = np.divmod(near, len(self.slope))
+            count[row, channel] = self._compared(rows[row, channel], channel)
         if (self.lowest == self.lowest[0]).all() and (self.highest == self.highest[0]).all():
-            np.clip(scaled, self.lowest[0], self.highest[0], out=scaled)
-        else:
-            np.clip(scaled, self.lowest, self.highest, out=scaled)
-        return scaled.astype(rows.dtype)
+            return np.clip(count, self.lowest[0], self.highest[0], out=count)
+        return np.clip(count, self.lowest, self.highest, out=count)
+
+    def _compared(self, x: _Floats, channel: npt.NDArray[np.intp]) -> _Floats:
+        nearest = np.rint(x * self.slope[channel] + self.intercept[channel])
+        threshold = self.thresholds[channel, np.clip(nearest, 1, self.thresholds.shape[1]).astype(np.int64) - 1]
+        return nearest - (x < threshold)
 
 
-def fit_line(thresholds: IntArray) -> Line | None:
-    """Return a proved line for thresholds [C, T], or None if some channel has none that was found."""
+def fit_line(thresholds: IntArray, dtype: np.dtype[np.floating]) -> Line | None:
+    """Return a line for thresholds [C, T] and rows of float type `dtype`, or None if some channel is too far from one.
+
+    Rows hold integers below the carrier's limit; thresholds beyond it are reached always or never.
+    """
     if not thresholds.size:
         return None
-    info = np.iinfo(np.int64)
-    finite = (thresholds != info.min) & (thresholds != info.max)
-    lowest = (thresholds == info.min).sum(axis=1).astype(np.float64)
-    highest = lowest + finite.sum(axis=1)
-    if (
-        finite.any()
-        and max(abs(int(thresholds[finite].min())), abs(int(thresholds[finite].max()))) >= FLOAT64_LIMIT - 1
-    ):
-        return None
-    # A slope m admits the intercepts from max_k (k - m t_k) up to min_k (k - m (t_k - 1)).  The width of that range
-    # is concave in m, so a ternary search between the extreme slopes of the staircase finds its maximum.
-    level = np.broadcast_to(np.arange(1, thresholds.shape[1] + 1, dtype=np.float64), thresholds.shape)
-    at = np.where(finite, thresholds, 0).astype(np.float64)
-    low, high = _slope_range(finite, at, highest - lowest)
-    for _ in range(_SEARCH_STEPS):
-        left, right = low + (high - low) / 3, high - (high - low) / 3
-        keep_left = _width(left, finite, level, at) > _width(right, finite, level, at)
-        low, high = np.where(keep_left, low, left), np.where(keep_left, right, high)
-    slope = (low + high) / 2
-    least, greatest = _intercepts(slope, finite, level, at)
-    line = Line(slope, (least + greatest) / 2, lowest, highest)
-    return line if _proved(line, finite, thresholds) else None
+    limit = FLOAT32_LIMIT if dtype == np.float32 else FLOAT64_LIMIT
+    inside = (thresholds > -limit + 2) & (thresholds < limit - 2)
+    lowest = (thresholds <= -limit + 2).sum(axis=1)
+    highest = lowest + inside.sum(axis=1)
+    at = np.where(inside, thresholds, 0).astype(np.float64)
+    level = np.arange(1, thresholds.shape[1] + 1, dtype=np.float64)
+    slope, intercept = _least_squares(inside, level, at)
+    line = Line(
+        thresholds=np.clip(thresholds, -limit, limit).astype(dtype),
+        slope=slope.astype(dtype),
+        intercept=intercept.astype(dtype),
+        slack=_slack(slope.astype(dtype), intercept.astype(dtype), inside, level, at),
+        lowest=lowest.astype(dtype),
+        highest=highest.astype(dtype),
+    )
+    usable = bool((line.slope > 0).all() and (line.slack < 0.49).all())
+    return line if usable else None
 
 
-def _slope_range(finite: _Bools, at: _Floats, count: _Floats) -> tuple[_Floats, _Floats]:
-    first = np.where(finite, at, np.inf).min(axis=1)
-    last = np.where(finite, at, -np.inf).max(axis=1)
-    span = np.subtract(last, first, where=count > 1, out=np.ones_like(first))
-    steep = np.maximum(count - 1, 1.0)
-    return steep / (span + 1), steep / np.maximum(span - 1, 0.25)
+def _least_squares(inside: _Bools, level: _Floats, at: _Floats) -> tuple[_Floats, _Floats]:
+    """Return slope and intercept [C] of the line through (t_k - 1/2, k); slope 1 for fewer than two thresholds."""
+    count = np.maximum(inside.sum(axis=1), 1)
+    mean_level = np.where(inside, level, 0).sum(axis=1) / count
+    mean_at = at.sum(axis=1) / count
+    offset = np.where(inside, at - mean_at[:, None], 0)
+    spread = (offset**2).sum(axis=1)
+    slope = np.ones(len(at))
+    np.divide((offset * (level - mean_level[:, None])).sum(axis=1), spread, out=slope, where=spread > 0)
+    return slope, mean_level - slope * (mean_at - 0.5)
 
 
-def _intercepts(slope: _Floats, finite: _Bools, level: _Floats, at: _Floats) -> tuple[_Floats, _Floats]:
-    """Return the least and the greatest intercept that `slope` [C] admits; (0, 0) for a channel without finite
-    thresholds.
-    """
-    none = ~finite.any(axis=1)
-    least = np.where(finite, level - slope[:, None] * at, -np.inf).max(axis=1)
-    greatest = np.where(finite, level - slope[:, None] * (at - 1), np.inf).min(axis=1)
-    return np.where(none, 0.0, least), np.where(none, 0.0, greatest)
-
-
-def _width(slope: _Floats, finite: _Bools, level: _Floats, at: _Floats) -> _Floats:
-    least, greatest = _intercepts(slope, finite, level, at)
-    return greatest - least
-
-
-def _proved(line: Line, finite: _Bools, thresholds: IntArray) -> bool:
-    """Return whether the line counts right at both sides of every finite threshold."""
-    wanted = np.arange(1, thresholds.shape[1] + 1, dtype=np.float64)[:, None]
-    at = np.where(finite, thresholds, 0).T.astype(np.float64)
-    positive = bool((line.slope > 0).all() and np.isfinite(line.slope).all() and np.isfinite(line.intercept).all())
-    reached = (line.count(at) >= wanted) | ~finite.T
-    missed = (line.count(at - 1) < wanted) | ~finite.T
-    return positive and bool(reached.all()) and bool(missed.all())
+def _slack(slope: _Floats, intercept: _Floats, inside: _Bools, level: _Floats, at: _Floats) -> _Floats:
+    """Return, per channel, how far the line is on the wrong side of a level at t - 1 or at t; a little more than needed."""
+    carried = at.astype(slope.dtype)
+    before = ((carried - 1) * slope[:, None] + intercept[:, None]).astype(np.float64)
+    after = (carried * slope[:, None] + intercept[:, None]).astype(np.float64)
+    wrong = np.maximum(before - level, level - after)
+    return np.asarray(1.001 * np.where(inside, wrong, 0).max(axis=1, initial=0) + 1e-5, dtype=slope.dtype)
