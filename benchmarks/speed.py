@@ -155,7 +155,7 @@ def page(rows: list[Row]) -> Iterator[str]:
     """Yield the lines of a Markdown page."""
     yield "# Speed"
     yield ""
-    yield f"Made by `python -m benchmarks.speed` on one core of {_processor()}, Python {platform.python_version()}, "
+    yield f"Made by `python -m benchmarks.speed` on one core of {_processor()}, Python {platform.python_version()},"
     yield f"numpy {np.__version__}, {TARGET.runtime}; target {TARGET}. Figures of one run belong together."
     yield ""
     yield "| what | figure | remark |"
@@ -165,7 +165,7 @@ def page(rows: list[Row]) -> Iterator[str]:
 
 
 def _patch_questions(lowered: LoweredModel, count: int, spread: int) -> Iterator[tuple[LevelBox, Robustness]]:
-    """Yield questions that intervals leave open: a random 4x4 patch of a test image, each pixel free by `spread` levels."""
+    """Yield questions that intervals leave open: a random 4x4 patch of an image, each pixel free by `spread` levels."""
     data = read_images(DIGITS / "digits.npz")
     assert data.labels is not None
     levels = lowered.quantizer.levels(data.real)

@@ -48,7 +48,7 @@ def read_images(path: Path) -> Images:
     from the file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             if "images" not in file:
                 raise InputError(
                     f"{path}: no array 'images' in this file; it holds {', '.join(file.files) or 'nothing'}"

@@ -106,7 +106,7 @@ def _least_squares(inside: _Bools, level: _Floats, at: _Floats) -> tuple[_Floats
 
 
 def _slack(slope: _Floats, intercept: _Floats, inside: _Bools, level: _Floats, at: _Floats) -> _Floats:
-    """Return, per channel, how far the line is on the wrong side of a level at t - 1 or at t; a little more than needed."""
+    """Return, per channel, how far the line is on the wrong side of a level at t - 1 or at t, rounded up."""
     carried = at.astype(slope.dtype)
     before = ((carried - 1) * slope[:, None] + intercept[:, None]).astype(np.float64)
     after = (carried * slope[:, None] + intercept[:, None]).astype(np.float64)
