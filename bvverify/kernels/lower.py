@@ -173,7 +173,9 @@ class _Lowering:
 
     def _requantize(self, layer: WeightedLayer, kernel: Kernel) -> None:
         lower, upper = self.accumulators[-1].lower, self.accumulators[-1].upper
-        if lower.min() < INT32_MIN or upper.max() > INT32_MAX:
+        # Kernels sum raw bytes first and correct for zero points later; neither sum may leave int32.
+        raw = 255 * np.abs(layer.weight.values.reshape(len(layer.weight.values), -1).astype(np.int64)).sum(axis=1)
+        if lower.min() < INT32_MIN or max(upper.max(), raw.max()) > INT32_MAX:
             raise NotExact(f"layer {layer.name}: the accumulator may leave int32, where the kernel wraps around")
         if (reason := kernel.requantization.refusal(lower, upper)) is not None:
             raise NotExact(f"layer {layer.name} on {self.target}: {reason}")
