@@ -14,11 +14,8 @@ from bvverify.kernels.float32 import (
     f32,
     fma,
     from_int32,
-    round_to_int32,
-    saturate_int16,
-    saturate_uint8,
 )
-from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer, int32_overflow
+from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer, int32_overflow, rounded_to_bytes
 from bvverify.kernels.target import Isa
 from bvverify.model import Conv2d, QuantParams
 
@@ -31,9 +28,7 @@ def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
 
 
 def _depthwise_fast_path(layer: Conv2d) -> bool:
-    """Return whether the 3x3, 5x5 or 7x7 depthwise kernel is taken; it adds pairs in 16 bits on every instruction
-    set.
-    """
+    """Return whether the 3x3, 5x5 or 7x7 depthwise kernel runs, which adds pairs in 16 bits whatever the CPU."""
     outputs, inputs_per_group, height, width = layer.weight.values.shape
     return (
         inputs_per_group == 1
@@ -57,36 +52,35 @@ class FbgemmRequantization:
     """
 
     multiplier: Float32
-    addend: tuple[Float32, Float32] | Float32 | None
-    """(bias, reciprocal of the accumulator's scale) when fused, bias in accumulator units when not, None without
-    bias.
-    """
+    bias: Float32 | None
+    """Real bias where it is fused, bias in accumulator units where it is not, None without bias."""
+    reciprocal: Float32 | None
+    """Reciprocal of the accumulator's scale, by which a fused bias is multiplied."""
     zero_point: int
     relu: bool
 
     @classmethod
     def of(cls, layer: WeightedLayer, source: QuantParams) -> "FbgemmRequantization":
         """Return the formula of `layer` fed by activations quantized as `source`."""
-        scale = f32(source.scale) * f32(layer.weight.scales)
-        addend: tuple[Float32, Float32] | Float32 | None = None
-        if layer.bias is not None and layer.weight.per_channel:
-            addend = (layer.bias / scale)[:, None]
-        elif layer.bias is not None:
-            addend = (layer.bias[:, None], f32(1.0 / scale.astype(np.float64))[:, None])
-        return cls((scale / f32(layer.output.scale))[:, None], addend, layer.output.zero_point, layer.relu)
+        scale = (f32(source.scale) * f32(layer.weight.scales))[:, None]
+        bias = None if layer.bias is None else layer.bias[:, None]
+        reciprocal = None
+        if bias is not None and layer.weight.per_channel:
+            bias = bias / scale
+        elif bias is not None:
+            reciprocal = f32(1.0 / scale.astype(np.float64))
+        return cls(scale / f32(layer.output.scale), bias, reciprocal, layer.output.zero_point, layer.relu)
 
     def bytes_of(self, accumulator: Integers) -> Integers:
-        rounded = saturate_int16(round_to_int32(self._scaled(accumulator)))
-        result = saturate_uint8(saturate_int16(rounded + self.zero_point))
-        return np.maximum(result, self.zero_point) if self.relu else result
+        return rounded_to_bytes(self._scaled(accumulator), self.zero_point, relu=self.relu)
 
     def refusal(self, lower: Integers, upper: Integers) -> str | None:
         return int32_overflow(lower, upper, self._scaled)
 
     def _scaled(self, accumulator: Integers) -> Float32:
         value = from_int32(accumulator)
-        if isinstance(self.addend, tuple):
-            value = fma(self.addend[0], self.addend[1], value)
-        elif self.addend is not None:
-            value = value + self.addend
+        if self.bias is not None and self.reciprocal is not None:
+            value = fma(self.bias, self.reciprocal, value)
+        elif self.bias is not None:
+            value = value + self.bias
         return value * self.multiplier

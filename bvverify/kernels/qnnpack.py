@@ -15,11 +15,8 @@ from bvverify.kernels.float32 import (
     Integers,
     f32,
     from_int32,
-    round_to_int32,
-    saturate_int16,
-    saturate_uint8,
 )
-from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer, int32_overflow
+from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer, int32_overflow, rounded_to_bytes
 from bvverify.model import QuantParams
 
 
@@ -60,9 +57,7 @@ class QnnpackRequantization:
         )
 
     def bytes_of(self, accumulator: Integers) -> Integers:
-        rounded = saturate_int16(round_to_int32(self._scaled(accumulator)))
-        result = saturate_uint8(saturate_int16(rounded + self.zero_point))
-        return np.maximum(result, self.zero_point) if self.relu else result
+        return rounded_to_bytes(self._scaled(accumulator), self.zero_point, relu=self.relu)
 
     def refusal(self, lower: Integers, upper: Integers) -> str | None:
         normal = (self.multiplier >= np.finfo(np.float32).tiny).all() and np.isfinite(self.multiplier).all()

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from bvverify.kernels.float32 import Float32, Integers
+from bvverify.kernels.float32 import Float32, Integers, round_to_int32, saturate_int16, saturate_uint8
 from bvverify.model import Conv2d, Linear
 
 WeightedLayer: TypeAlias = Linear | Conv2d
@@ -42,6 +42,16 @@ class Kernel:
 
     accumulation: Accumulation
     requantization: Requantization
+
+
+def rounded_to_bytes(scaled: Float32, zero_point: int, *, relu: bool) -> Integers:
+    """Return the bytes of float32 values in output units: round, saturate to 16 bits, add the zero point, saturate.
+
+    This is the end of FBGEMM's and QNNPACK's pipelines alike; a fused ReLU is a maximum with the zero point.
+    """
+    rounded = saturate_int16(round_to_int32(scaled))
+    result = saturate_uint8(saturate_int16(rounded + zero_point))
+    return np.maximum(result, zero_point) if relu else result
 
 
 def int32_overflow(lower: Integers, upper: Integers, scaled: Callable[[Integers], Float32]) -> str | None:
