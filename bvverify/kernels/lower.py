@@ -23,7 +23,7 @@ from bvverify.model import (
     Relu,
     Reshape,
 )
-from bvverify.network import IntArray, NetworkBuilder, StepNetwork, Window, staircase
+from bvverify.network import IntArray, NetworkBuilder, StepNetwork, Window, step_of_rule
 from bvverify.network.build import conv_taps, conv_weight
 
 
@@ -179,7 +179,7 @@ class _Lowering:
             raise NotExact(f"layer {layer.name}: the accumulator may leave int32, where the kernel wraps around")
         if (reason := kernel.requantization.refusal(lower, upper)) is not None:
             raise NotExact(f"layer {layer.name} on {self.target}: {reason}")
-        step = staircase(kernel.requantization.bytes_of, lower=lower, upper=upper, base=0, top=255)
+        step = step_of_rule(kernel.requantization.bytes_of, lower=lower, upper=upper, base=0, top=255)
         self.builder.step(step)
 
 

@@ -4,7 +4,7 @@ from bvverify.network.build import NetworkBuilder, Window
 from bvverify.network.exact import IntArray
 from bvverify.network.operations import ALWAYS, NEVER, Affine, Clamp, Gather, Max, Operation, Step
 from bvverify.network.step_network import Node, StepNetwork, Value
-from bvverify.network.thresholds import shift_rule, staircase
+from bvverify.network.thresholds import shift_rule, step_of_rule
 
 __all__ = [
     "ALWAYS",
@@ -22,5 +22,5 @@ __all__ = [
     "Value",
     "Window",
     "shift_rule",
-    "staircase",
+    "step_of_rule",
 ]

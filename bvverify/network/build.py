@@ -109,7 +109,13 @@ class NetworkBuilder:
     ) -> None:
         """Convolve: weight [O, I/groups, KH, KW], offset [O]; outside the image every pixel reads `padding_value`."""
         kernel = integers(weight, "conv2d weight")
-        size = window.output_size(*image_shape(self._layout, "conv2d")[1:])
+        channels, *extent = image_shape(self._layout, "conv2d")
+        size = window.output_size(*extent)
+        if channels % groups or kernel.shape[1:] != (channels // groups, *window.kernel):
+            raise UsageError(
+                f"conv2d: {channels} channels in {groups} groups under a {window.kernel} window need a weight of shape "
+                f"[O, {channels // groups}, {window.kernel[0]}, {window.kernel[1]}], got {kernel.shape}"
+            )
         taps = conv_taps(self._layout, window=window, groups=groups)
         self.accumulate(
             taps, Affine(conv_weight(kernel, groups=groups), integers(offset, "conv2d offset")), padding=padding_value

@@ -54,8 +54,7 @@ class Gather:
         return max(abs(self.padding) if self._reads_padding else 0, *(magnitude(b) for b in bounds))
 
     def apply(self, *inputs: Numbers) -> Numbers:
-        batch = len(inputs[0])
-        flat = [value.reshape(batch, -1) for value in inputs]
+        flat = [value.reshape(len(value), int(np.prod(value.shape[1:]))) for value in inputs]
         joined = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
         picked = joined[:, self.indices]
         if self._reads_padding:
@@ -133,7 +132,8 @@ class Affine:
             flat = np.einsum("rgk,gk->rg", rows, weight[:, 0, :])
         else:
             flat = np.matmul(rows.transpose(1, 0, 2), weight.transpose(0, 2, 1)).transpose(1, 0, 2)
-        return np.asarray(flat).reshape(len(x), -1, groups * outputs)
+        positions = int(np.prod(x.shape[1:])) // (groups * inputs)
+        return np.asarray(flat).reshape(len(x), positions, groups * outputs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,8 +75,8 @@ def fit_line(thresholds: IntArray, dtype: np.dtype[np.floating]) -> Line | None:
     if not thresholds.size:
         return None
     limit = FLOAT32_LIMIT if dtype == np.float32 else FLOAT64_LIMIT
-    inside = (thresholds > -limit + 2) & (thresholds < limit - 2)
-    lowest = (thresholds <= -limit + 2).sum(axis=1)
+    inside = (thresholds > 1 - limit) & (thresholds < limit)
+    lowest = (thresholds <= 1 - limit).sum(axis=1)
     highest = lowest + inside.sum(axis=1)
     at = np.where(inside, thresholds, 0).astype(np.float64)
     level = np.arange(1, thresholds.shape[1] + 1, dtype=np.float64)

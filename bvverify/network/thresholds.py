@@ -12,7 +12,7 @@ Rule = Callable[[IntArray], IntArray]
 """Maps accumulators [C, n], one row per channel, to outputs [C, n]; non-decreasing in each row."""
 
 
-def staircase(rule: Rule, *, lower: IntArray, upper: IntArray, base: int, top: int) -> Step:
+def step_of_rule(rule: Rule, *, lower: IntArray, upper: IntArray, base: int, top: int) -> Step:
     """Return the Step that equals `rule` for all accumulators in [lower[c], upper[c]] of each channel c.
 
     `rule` must be non-decreasing on that range and give values in [base, top]; its values at both ends are checked,
