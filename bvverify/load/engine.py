@@ -7,7 +7,8 @@ import torch
 
 from bvverify.errors import TargetUnavailable
 
-_PREFERRED = ("fbgemm", "onednn", "qnnpack")
+_PREFERRED = ("qnnpack", "onednn", "fbgemm")
+"""FBGEMM comes last: it rounds weight scales to float32 when it packs them, and other engines use every bit."""
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def load_state_dict(path: Path, factory: Callable[[], torch.nn.Module]) -> torch
     module = factory().eval()
     try:
         module.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, TypeError, AttributeError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{path}: the state_dict does not fit the factory's module: {reason[:200]}") from error
     return module

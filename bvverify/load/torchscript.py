@@ -6,13 +6,13 @@ Reading a TorchScript file runs code that the file brings along.  Load only file
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from bvverify.errors import InputError, ModelFileError, UnsupportedLayer
+from bvverify.errors import InputError, ModelFileError, UnsupportedLayer, UsageError
 from bvverify.load.engine import packing_engine
 from bvverify.model import (
     Conv2d,
@@ -48,23 +48,40 @@ def read_torchscript(content: bytes, *, name: str, input_shape: Shape | None) ->
         except RuntimeError as error:
             raise ModelFileError(f"{name}: torch cannot read this TorchScript file ({_first_line(error)})") from error
         shape = input_shape or _linear_input(module, name)
-        result = interpret(module, [_Activation((_BATCH, *shape), (), False)], _abstract)
+        result = interpret(module, [_Activation((_BATCH, *shape))], _abstract)
     if not isinstance(result, _Activation):
         raise UnsupportedLayer(f"{name}: the model must return one tensor, not {type(result).__name__}")
     return QuantizedModel(shape, result.layers)
 
 
 @dataclass
+class _Storage:
+    """Memory that several tensors may share; an in-place operation raises the version."""
+
+    version: int = 0
+
+
+@dataclass(frozen=True)
 class _Activation:
     """An intermediate tensor: its shape with the stand-in batch size, and the layers that lead to it."""
 
     shape: Shape
-    layers: tuple[Layer, ...]
-    quantized: bool
-    overwritten: bool = False
+    layers: tuple[Layer, ...] = ()
+    quantized: bool = False
+    storage: _Storage = field(default_factory=_Storage)
+    version: int = 0
 
     def after(self, layer: Layer, shape: Shape, *, quantized: bool) -> "_Activation":
+        """Return the result of a layer, in memory of its own."""
         return _Activation(shape, (*self.layers, layer), quantized)
+
+    def view(self, layer: Layer, shape: Shape) -> "_Activation":
+        """Return the same elements in another shape, possibly in the same memory."""
+        return replace(self, shape=shape, layers=(*self.layers, layer))
+
+    @property
+    def overwritten(self) -> bool:
+        return self.version != self.storage.version
 
 
 def _abstract(site: Site, arguments: Sequence[Any]) -> Any:
@@ -74,7 +91,10 @@ def _abstract(site: Site, arguments: Sequence[Any]) -> Any:
             isinstance(item, _Activation) for argument in arguments if isinstance(argument, list) for item in argument
         ):
             raise _unsupported(site)
-        return call(site, arguments)
+        try:
+            return call(site, arguments)
+        except (RuntimeError, TypeError) as error:
+            raise _unsupported(site) from error
     if site.kind not in _LAYERS or activations[0] is not arguments[0] or len(activations) > 1:
         raise _unsupported(site)
     if activations[0].overwritten:
@@ -83,7 +103,7 @@ def _abstract(site: Site, arguments: Sequence[Any]) -> Any:
 
 
 def _unsupported(site: Site) -> UnsupportedLayer:
-    known = ", ".join(sorted(kind.partition("::")[2] for kind in _LAYERS if kind not in _QUERIES))
+    known = ", ".join(sorted({kind.partition("::")[2] for kind in _LAYERS if kind not in _QUERIES}))
     return UnsupportedLayer(f"layer {site.label}: {site.kind} is not supported here; supported: {known}")
 
 
@@ -126,7 +146,7 @@ def _conv2d(relu: bool) -> "_Handler":
             site.label, _weight(weight), _bias(bias), relu, _params(scale, zero_point), groups=groups, **geometry
         )
         window = Window((weight.shape[2], weight.shape[3]), layer.stride, layer.padding, layer.dilation)
-        shape = (x.shape[0], weight.shape[0], *window.output_size(x.shape[2], x.shape[3]))
+        shape = (x.shape[0], weight.shape[0], *_positions(site, window, x.shape))
         return _quantized(site, x).after(layer, shape, quantized=True)
 
     return handle
@@ -141,7 +161,7 @@ def _max_pool2d(
         )
     window = Window(_pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation), ceil_mode)
     layer = MaxPool2d(site.label, window.kernel, window.stride, window.padding, window.dilation, ceil_mode)
-    shape = (*x.shape[:2], *window.output_size(x.shape[2], x.shape[3]))
+    shape = (*x.shape[:2], *_positions(site, window, x.shape))
     return _quantized(site, x).after(layer, shape, quantized=True)
 
 
@@ -151,8 +171,8 @@ def _relu(site: Site, x: _Activation) -> _Activation:
 
 def _relu_in_place(site: Site, x: _Activation) -> _Activation:
     result = _relu(site, x)
-    x.overwritten = True
-    return result
+    x.storage.version += 1
+    return replace(result, storage=x.storage, version=x.storage.version)
 
 
 def _dequantize(site: Site, x: _Activation) -> _Activation:
@@ -174,7 +194,13 @@ def _reshape(site: Site, x: _Activation, shape: Sequence[int]) -> _Activation:
             f"layer {site.label}: reshape of {_plain(x.shape)} to {_plain(full or tuple(shape))} mixes images of a "
             "batch or does not fit"
         )
-    return x.after(Reshape(site.label, full[1:]), full, quantized=x.quantized)
+    return x.view(Reshape(site.label, full[1:]), full)
+
+
+def _dropout(site: Site, x: _Activation, probability: float, train: bool) -> _Activation:
+    if train:
+        raise UnsupportedLayer(f"layer {site.label}: dropout that is active; call .eval() before scripting")
+    return x
 
 
 def _size(site: Site, x: _Activation, axis: int | None = None) -> list[int] | int:
@@ -202,7 +228,8 @@ _LAYERS: dict[str, _Handler] = {
     "aten::flatten": _flatten,
     "aten::reshape": _reshape,
     "aten::view": _reshape,
-    "aten::contiguous": lambda site, x, memory_format: replace(x),
+    "aten::contiguous": lambda site, x, memory_format: x,
+    "aten::dropout": _dropout,
     "aten::dequantize": _dequantize,
     **_QUERIES,
 }
@@ -212,6 +239,13 @@ def _quantized(site: Site, x: _Activation) -> _Activation:
     if not x.quantized:
         raise UnsupportedLayer(f"layer {site.label}: {site.kind} on a float tensor; only bytes are verified")
     return x
+
+
+def _positions(site: Site, window: Window, shape: Shape) -> tuple[int, int]:
+    try:
+        return window.output_size(shape[2], shape[3])
+    except UsageError as error:
+        raise InputError(f"layer {site.label}: {error}") from error
 
 
 def _params(scale: Any, zero_point: Any) -> QuantParams:

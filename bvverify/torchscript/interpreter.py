@@ -74,7 +74,9 @@ class _Interpreter:
         self._labels: Counter[str] = Counter()
 
     def run(self, module: torch.jit.ScriptModule, inputs: Sequence[Any]) -> Any:
-        graph = module.inlined_graph
+        graph = getattr(module, "inlined_graph", None)
+        if graph is None:
+            raise UnsupportedLayer(f"{module.original_name}: has no forward function that can be read as one graph")
         own, *formals = [value.debugName() for value in graph.inputs()]
         if len(formals) != len(inputs):
             raise UnsupportedLayer(f"the model takes {len(formals)} inputs; one image tensor is supported")
@@ -106,7 +108,7 @@ class _Interpreter:
                 return [arguments]
             case "prim::TupleConstruct":
                 return [tuple(arguments)]
-            case "prim::NumToTensor":
+            case "prim::NumToTensor" | "prim::unchecked_cast":
                 return [arguments[0]]
             case "prim::TupleUnpack" | "prim::ListUnpack":
                 return list(arguments[0])

@@ -30,17 +30,29 @@ def cancelling(draw: st.DrawFn) -> tuple[float, float, float]:
     return a, b, float(c)
 
 
+@st.composite
+def just_beside_ties(draw: st.DrawFn) -> tuple[float, float, float]:
+    """Two factors whose product is an odd number of 25 bits, a tie, and an addend too small for float64 to see."""
+    a = draw(st.integers(2**11, 2**12 - 1)) * 2 + 1
+    b = draw(st.integers(2**23 // a, 2**24 // a)) * 2 + 1
+    return float(a), float(b), draw(st.sampled_from([-1, 1])) * 2.0 ** -draw(st.integers(20, 100))
+
+
 def fused(a: float, b: float, c: float) -> np.float32:
     return np.float32(fma(*(np.array([number], dtype=np.float32) for number in (a, b, c)))[0])
 
 
 @given(
     st.one_of(
-        st.tuples(FLOATS, FLOATS, FLOATS), st.tuples(short_floats(), short_floats(), short_floats()), cancelling()
+        st.tuples(FLOATS, FLOATS, FLOATS),
+        st.tuples(short_floats(), short_floats(), short_floats()),
+        cancelling(),
+        just_beside_ties(),
     )
 )
 @example((1 + 2.0**-23, 1 + 2.0**-23, 2.0**-24))
-@example((1 + 2.0**-23, 1 - 2.0**-24, 2.0**-24))  # just beside a tie: rounding twice goes wrong
+@example((257.0, 97.0 * 673.0, 2.0**-40))  # just beside a tie: rounding to float64 first goes wrong
+@example((257.0, 97.0 * 673.0, -(2.0**-40)))
 @example((1.0, 2.0**-24, 1.0))
 @example((1 + 2.0**-23, 2.0**-24, 1.0))
 @example((SMALLEST, 0.5, 0.0))

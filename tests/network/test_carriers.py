@@ -76,6 +76,16 @@ def test_intervals_at_a_seam_are_exact(seam: int, delta: int, data: st.DataObjec
     assert (lower.item(), upper.item()) == (ends[0], ends[-1])
 
 
+@pytest.mark.parametrize(("weight", "end"), [(2**12 - 1, 2**12 - 1), (2**27 - 1, 2**26 - 1)])
+def test_intervals_of_narrow_boxes_keep_their_last_bit(weight: int, end: int) -> None:
+    """Products lie below a seam, and the sum of their two ends, which is odd, above it."""
+    builder = NetworkBuilder(lower=[-end], upper=[end])
+    builder.dense([[weight]], [0])
+    for low, high in ((end - 1, end), (-end, 1 - end)):
+        lower, upper = builder.build().interval(np.array([low]), np.array([high]))[-1]
+        assert (lower.item(), upper.item()) == (weight * low, weight * high)
+
+
 @pytest.mark.parametrize("seam", [*SEAMS, 2**59])
 def test_staircase_clamp_and_maximum_see_the_last_bit(seam: int) -> None:
     near = list(range(seam - 3, seam + 4))
