@@ -217,7 +217,7 @@ def _append_block(draw: st.DrawFn, builder: NetworkBuilder) -> None:
 
 
 def _append_dense(draw: st.DrawFn, builder: NetworkBuilder, outputs: int) -> None:
-    weight = draw(_weights((outputs, builder.layout.shape[-1])))
+    weight = draw(_weights((outputs, builder.layout.shape[-1]), builder))
     middle = (builder.bounds[0] + builder.bounds[1]).reshape(-1)[builder.layout] // 2
     builder.dense(weight, _offset(draw, weight @ middle))
 
@@ -228,7 +228,7 @@ def _append_conv(draw: st.DrawFn, builder: NetworkBuilder) -> None:
     kernel = draw(st.integers(1, min(height, 2))), draw(st.integers(1, min(width, 2)))
     window = Window(kernel, draw(_pairs(1, 2)), draw(_pairs(0, 1)))
     outputs = groups * draw(st.integers(1, 2))
-    weight = draw(_weights((outputs, channels // groups, *kernel)))
+    weight = draw(_weights((outputs, channels // groups, *kernel), builder))
     middle = int((builder.bounds[0] + builder.bounds[1]).mean()) // 2
     offset = _offset(draw, weight.sum(axis=(1, 2, 3)) * middle)
     builder.conv2d(weight, offset, window=window, groups=groups, padding_value=draw(st.integers(-3, 9)))
@@ -253,10 +253,12 @@ def _append_clamp(draw: st.DrawFn, builder: NetworkBuilder) -> None:
     builder.clamp(*ends)
 
 
-def _weights(shape: tuple[int, ...]) -> st.SearchStrategy[IntArray]:
-    largest = st.sampled_from([1, 2, 7, 127, 40_000])
-    seeded = st.builds(lambda random, w: random.integers(-w, w + 1, size=shape), randoms, largest)
-    return seeded | seeded | arrays(np.int64, shape, elements=st.integers(-9, 9))
+def _weights(shape: tuple[int, ...], builder: NetworkBuilder) -> st.SearchStrategy[IntArray]:
+    reach = max(abs(int(end)) for bound in builder.bounds for end in (bound.min(), bound.max()))
+    sizes = [w for w in (1, 2, 7, 127, 40_000) if w * reach < 2**40] or [1]  # later sums must stay below 2**60
+    seeded = st.builds(lambda random, w: random.integers(-w, w + 1, size=shape), randoms, st.sampled_from(sizes))
+    few = min(sizes[-1], 9)
+    return seeded | seeded | arrays(np.int64, shape, elements=st.integers(-few, few))
 
 
 def _pairs(least: int, greatest: int) -> st.SearchStrategy[tuple[int, int]]:

@@ -36,8 +36,7 @@ def _depthwise_fast_path(layer: Conv2d) -> bool:
         and layer.groups % 8 == 0
         and height == width
         and height in (3, 5, 7)
-        and layer.stride[0] == layer.stride[1]
-        and layer.stride[0] in (1, 2)
+        and set(layer.stride) <= {1, 2}
         and layer.dilation == (1, 1)
         and layer.padding == ((height - 1) // 2,) * 2
     )

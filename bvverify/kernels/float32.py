@@ -26,15 +26,21 @@ def fma(a: Float32, b: Float32, c: Float32) -> Float32:
     the neighbour with an odd last bit is taken, after which rounding to float32 cannot be led astray (Boldo and
     Melquiond, 2008).
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _fma(a, b, c)
+
+
+def _fma(a: Float32, b: Float32, c: Float32) -> Float32:
     product = a.astype(np.float64) * b.astype(np.float64)
     addend = np.broadcast_to(c.astype(np.float64), np.broadcast_shapes(product.shape, c.shape))
     total = product + addend
     # Knuth's two-sum: `error` is exactly what the addition lost.
     part = total - product
     error = (product - (total - part)) + (addend - part)
+    inexact = np.isfinite(error) & (error != 0)
     even = (total.view(np.int64) & 1) == 0
     toward_odd = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
-    return np.where((error != 0) & even, toward_odd, total).astype(np.float32)
+    return np.where(inexact & even, toward_odd, total).astype(np.float32)
 
 
 def round_to_int32(value: Float32) -> Integers:

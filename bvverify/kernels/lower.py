@@ -138,20 +138,28 @@ class _Lowering:
 
     def _max_pool(self, layer: MaxPool2d) -> None:
         self._source(layer)
-        if self.target.engine is Engine.QNNPACK and layer.kernel == (1, 1):
-            raise NotExact(f"layer {layer.name}: QNNPACK rejects max_pool2d with a 1x1 window; use another target")
+        if self.target.engine is Engine.QNNPACK:
+            _refuse_qnnpack_pooling(layer)
         self.builder.max_pool2d(Window(layer.kernel, layer.stride, layer.padding, layer.dilation, layer.ceil_mode))
 
     def _weighted(self, layer: WeightedLayer, taps: IntArray) -> None:
         source = self._source(layer)
         for scale in (layer.output.scale, *layer.weight.scales):
             _check_scale(layer.name, float(scale))
-        kernel = _kernel(layer, source, self.target)
+        if layer.bias is not None and not np.isfinite(layer.bias).all():
+            raise NotExact(f"layer {layer.name}: the bias holds NaN or infinity")
         shape = self.builder.layout.shape
-        self._accumulate(layer, kernel, taps, source.zero_point)
-        self._requantize(layer, kernel)
-        if isinstance(layer, Conv2d):
-            self.builder.as_image(_window(layer).output_size(shape[1], shape[2]))
+        image = _window(layer).output_size(shape[1], shape[2]) if isinstance(layer, Conv2d) else None
+        try:
+            with np.errstate(over="raise", invalid="raise", divide="raise"):
+                kernel = _kernel(layer, source, self.target, image)
+                self._accumulate(layer, kernel, taps, source.zero_point)
+                self._requantize(layer, kernel)
+        except FloatingPointError as error:
+            reason = f"scales and bias lead out of the finite float32 numbers ({error})"
+            raise NotExact(f"layer {layer.name} on {self.target}: {reason}") from error
+        if image is not None:
+            self.builder.as_image(image)
         else:
             self.builder.reshape((*shape[:-1], len(layer.weight.values)))
         self.activation = layer.output
@@ -162,6 +170,11 @@ class _Lowering:
         saturating = saturating_pairs(self.builder, taps, stored, zero_point)
         if kernel.accumulation is Accumulation.EXACT or not saturating.any():
             accumulate_exact(self.builder, taps, weight, zero_point)
+        elif kernel.accumulation is Accumulation.UNORDERED_PAIRS:
+            raise NotExact(
+                f"layer {layer.name}: the order in which {self.target} pairs saturating products of {taps.shape[2]} "
+                "inputs is not modelled; use another target"
+            )
         elif layer.weight.zero_points.any():
             raise NotExact(
                 f"layer {layer.name}: weights with a zero point on a saturating accumulator are not modelled"
@@ -183,16 +196,25 @@ class _Lowering:
         self.builder.step(step)
 
 
-def _kernel(layer: WeightedLayer, source: QuantParams, target: Target) -> Kernel:
+def _kernel(layer: WeightedLayer, source: QuantParams, target: Target, image: tuple[int, int] | None) -> Kernel:
+    """Return what `target` runs for `layer`; `image` is the size of a convolution's output."""
     match target.engine:
         case Engine.FBGEMM:
             return fbgemm.kernel(layer, source, target.isa)
         case Engine.X86:
-            return x86.kernel(layer, source, target.isa)
+            return x86.kernel(layer, source, target.isa, image)
         case Engine.ONEDNN:
-            return onednn.kernel(layer, source, target.isa)
+            return onednn.kernel(layer, source, target.isa, image)
         case Engine.QNNPACK:
             return qnnpack.kernel(layer, source)
+
+
+def _refuse_qnnpack_pooling(layer: MaxPool2d) -> None:
+    if layer.kernel == (1, 1):
+        raise NotExact(f"layer {layer.name}: QNNPACK rejects max_pool2d with a 1x1 window; use another target")
+    if layer.dilation != (1, 1) and layer.padding != (0, 0):
+        # Where a dilated window begins in the padding, it reads the edge pixel, which does not belong to the window.
+        raise NotExact(f"layer {layer.name}: QNNPACK computes max_pool2d wrongly with both dilation and padding")
 
 
 def _grouped(layer: WeightedLayer, values: Integers) -> IntArray:

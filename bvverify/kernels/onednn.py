@@ -15,31 +15,47 @@ from bvverify.kernels.target import Isa
 from bvverify.model import Conv2d, QuantParams
 
 
-def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
-    """Return what oneDNN runs for `layer` on activations quantized as `source`; raise `NotExact` for what is not
-    modelled.
+def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa, image: tuple[int, int] | None) -> Kernel:
+    """Return what oneDNN runs for `layer` on activations quantized as `source`; `image` is a convolution's output size.
+
+    Raises `NotExact` for what is not modelled.
     """
     if layer.weight.zero_points.any():
         raise NotExact(f"layer {layer.name}: oneDNN rejects weights with a zero point; use fbgemm or qnnpack")
     if isinstance(layer, Conv2d):
-        _refuse_convolution(layer, isa)
-    accumulation = Accumulation.EXACT if isa is Isa.AVX512_VNNI else Accumulation.SATURATING_PAIRS
-    return Kernel(accumulation, OneDnnRequantization.of(layer, source, premultiplied=isa is Isa.AVX2))
+        assert image is not None
+        _refuse_convolution(layer, isa, columns=image[1])
+    premultiplied = isa is Isa.AVX2
+    return Kernel(_accumulation(layer, isa), OneDnnRequantization.of(layer, source, premultiplied=premultiplied))
 
 
-def _refuse_convolution(layer: Conv2d, isa: Isa) -> None:
+def _accumulation(layer: WeightedLayer, isa: Isa) -> Accumulation:
+    """Return how products are summed; the AVX2 kernel cuts long sums into blocks, and some cuts part a pair.
+
+    No pair is parted up to 256 inputs, nor by multiples of 8 up to 2048, which were all tried on the kernel.
+    """
+    if isa is Isa.AVX512_VNNI:
+        return Accumulation.EXACT
+    inputs = layer.weight.values[0].size
+    regular = inputs <= 256 or (inputs % 8 == 0 and inputs <= 2048)
+    return Accumulation.UNORDERED_PAIRS if isa is Isa.AVX2 and not regular else Accumulation.SATURATING_PAIRS
+
+
+def _refuse_convolution(layer: Conv2d, isa: Isa, *, columns: int) -> None:
     if isa is not Isa.AVX512_VNNI:
         raise NotExact(
             f"layer {layer.name}: the order in which oneDNN's {isa} convolutions pair saturating products "
             "is not modelled; use another target"
         )
     outputs, inputs_per_group = layer.weight.values.shape[:2]
-    if layer.groups > 1 and inputs_per_group == 1 and outputs > layer.groups:
+    wrong = layer.groups > 1 or (layer.stride[1] > 1 and columns == 1)
+    if inputs_per_group == 1 and outputs > layer.groups and wrong:
         # Small ones run another kernel with other roundings; with stride (1, s > 1) and output width 1, oneDNN 3.12
         # returns garbage.
+        kind = "grouped convolution" if layer.groups > 1 else "convolution to one column"
         raise NotExact(
-            f"layer {layer.name}: oneDNN's grouped convolution with one input channel and several output channels "
-            "per group is known to be wrong or not modelled; use fbgemm or qnnpack"
+            f"layer {layer.name}: oneDNN's {kind} with one input channel and several output channels per group "
+            "is known to be wrong or not modelled; use fbgemm or qnnpack"
         )
 
 

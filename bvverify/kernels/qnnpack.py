@@ -19,6 +19,8 @@ from bvverify.kernels.float32 import (
 from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer, int32_overflow, rounded_to_bytes
 from bvverify.model import QuantParams
 
+_BIAS_OVERFLOW = "the bias, or the accumulator with it, leaves int32"
+
 
 def kernel(layer: WeightedLayer, source: QuantParams) -> Kernel:
     """Return what QNNPACK runs for `layer` on activations quantized as `source`."""
@@ -33,40 +35,42 @@ class QnnpackRequantization:
     bias: Integers
     zero_point: int
     relu: bool
-    bias_overflow: bool
-    """Whether some bias lies outside int32 in accumulator units, where linear and convolution disagree."""
+    defect: str | None
+    """Why QNNPACK rejects these numbers or computes them in a way that is not modelled."""
 
     @classmethod
     def of(cls, layer: WeightedLayer, source: QuantParams) -> "QnnpackRequantization":
         """Return the formula of `layer` fed by activations quantized as `source`."""
-        weight_scale = f32(layer.weight.scales)
-        multiplier = (weight_scale * f32(source.scale)) * f32(1.0 / np.float64(f32(layer.output.scale)))
-        outputs = len(layer.weight.values)
-        bias, overflow = np.zeros(outputs), False
-        if layer.bias is not None:
+        scale = f32(layer.weight.scales) * f32(source.scale)
+        reciprocal_output = f32(1.0 / np.float64(f32(layer.output.scale)))
+        multiplier = scale * reciprocal_output
+        padding = f32(source.scale) * reciprocal_output  # channels that fill up a block have weight scale 1
+        defect = None
+        if not (_normal(scale) and _normal(multiplier) and _normal(padding)):
+            defect = "QNNPACK accepts only requantization scales that are positive normal float32 numbers"
+        bias = np.zeros(len(layer.weight.values))
+        if layer.bias is not None and defect is None:
             reciprocal = np.float32(1) / f32(layer.weight.scales * source.scale)
             bias = np.rint((layer.bias * reciprocal).astype(np.float64))
-            overflow = bool((bias < INT32_MIN).any() or (bias > INT32_MAX).any())
-            bias = np.clip(bias, INT32_MIN, INT32_MAX)
-        return cls(
-            multiplier[:, None],
-            bias.astype(np.int64)[:, None],
-            layer.output.zero_point,
-            layer.relu,
-            overflow,
-        )
+            if (bias < INT32_MIN).any() or (bias > INT32_MAX).any():  # there linear layers and convolutions disagree
+                defect = _BIAS_OVERFLOW
+        rounded = np.clip(bias, INT32_MIN, INT32_MAX).astype(np.int64)
+        return cls(multiplier[:, None], rounded[:, None], layer.output.zero_point, layer.relu, defect)
 
     def bytes_of(self, accumulator: Integers) -> Integers:
         return rounded_to_bytes(self._scaled(accumulator), self.zero_point, relu=self.relu)
 
     def refusal(self, lower: Integers, upper: Integers) -> str | None:
-        normal = (self.multiplier >= np.finfo(np.float32).tiny).all() and np.isfinite(self.multiplier).all()
-        if not normal:
-            return "QNNPACK accepts only requantization scales that are positive normal float32 numbers"
+        if self.defect is not None:
+            return self.defect
         bias = self.bias[:, 0]
-        if self.bias_overflow or (lower + bias < INT32_MIN).any() or (upper + bias > INT32_MAX).any():
-            return "the bias, or the accumulator with it, leaves int32"
+        if (lower + bias < INT32_MIN).any() or (upper + bias > INT32_MAX).any():
+            return _BIAS_OVERFLOW
         return int32_overflow(lower, upper, self._scaled)
 
     def _scaled(self, accumulator: Integers) -> Float32:
         return from_int32(accumulator + self.bias) * self.multiplier
+
+
+def _normal(values: Float32) -> bool:
+    return bool((values >= np.finfo(np.float32).tiny).all() and np.isfinite(values).all())

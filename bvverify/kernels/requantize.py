@@ -20,6 +20,8 @@ class Accumulation(Enum):
     """Every product enters the int32 sum as it is (VNNI, and QNNPACK's 16-bit products)."""
     SATURATING_PAIRS = "saturating pairs"
     """Products of adjacent taps are added with 16-bit saturation first (vpmaddubsw)."""
+    UNORDERED_PAIRS = "saturating pairs in an order that is not modelled"
+    """The same, but which taps are adjacent is not modelled: exact only where no pair can saturate."""
 
 
 class Requantization(Protocol):
@@ -60,7 +62,8 @@ def int32_overflow(lower: Integers, upper: Integers, scaled: Callable[[Integers]
     There the conversion instruction returns INT32_MIN, the byte falls from 255 to 0, and the pipeline is no longer
     monotone.
     """
-    ends = scaled(np.stack([lower, upper], axis=1)).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ends = scaled(np.stack([lower, upper], axis=1)).astype(np.float64)
     if not np.isfinite(ends).all() or (np.abs(ends) >= 2.0**31).any():
         return "a requantized value may leave int32, where the kernel's conversion wraps around"
     return None

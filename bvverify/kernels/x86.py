@@ -10,12 +10,12 @@ from bvverify.model import Conv2d, QuantParams
 _MOST_ONEDNN_GROUPS = 100
 
 
-def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
+def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa, image: tuple[int, int] | None) -> Kernel:
     """Return what engine x86 runs for `layer`: on a CPU with VNNI, symmetric convolutions go to oneDNN, all else to
     FBGEMM.
     """
     if uses_onednn(layer, isa):
-        return onednn.kernel(layer, source, isa)
+        return onednn.kernel(layer, source, isa, image)
     return fbgemm.kernel(layer, source, isa)
 
 

@@ -21,21 +21,21 @@ def decide(
     if proved_by_intervals(network, box, question):
         return Decision(Outcome.ROBUST, "intervals")
     decision = solver.decide(network, box, question, seconds=seconds)
-    if decision.witness is not None:
-        outputs = network.evaluate(decision.witness[None])
-        if not box.contains(decision.witness) or not question.violated_by(outputs)[0]:
-            raise InternalError(
-                f"{decision.solver} returned an input that violates nothing: its answer cannot be trusted"
-            )
+    if decision.outcome is Outcome.VIOLATED and not _violates(network, box, question, decision.witness):
+        raise InternalError(f"{decision.solver} gave no input that violates the property: its answer cannot be trusted")
     return decision
+
+
+def _violates(network: StepNetwork, box: LevelBox, question: Robustness, witness: IntArray | None) -> bool:
+    if witness is None or witness.shape != box.lower.shape or not box.contains(witness):
+        return False
+    return bool(question.violated_by(network.evaluate(witness[None]))[0])
 
 
 def known_status(
     network: StepNetwork, box: LevelBox, question: Robustness, sample: IntArray
 ) -> Literal["sat", "unsat", "unknown"]:
-    """Return whether the violation of `question` in `box` is satisfiable, as far as intervals and one input of the
-    box show.
-    """
+    """Return whether a violation in `box` is satisfiable, as far as intervals and one input of the box show."""
     if question.violated_by(network.evaluate(sample[None]))[0]:
         return "sat"
     return "unsat" if proved_by_intervals(network, box, question) else "unknown"

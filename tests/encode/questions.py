@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from bvverify.errors import UsageError
 from bvverify.network import Affine, Node, StepNetwork
 from bvverify.queries import LevelBox, Robustness, TieRule, predicted_class
 from tests.networks import boxes, networks, points_of, violates
@@ -42,6 +43,8 @@ def _lifted(network: StepNetwork, label: int, amount: int) -> StepNetwork:
     if not isinstance(last.operation, Affine):
         return network
     offset = last.operation.offset + amount * (np.arange(network.outputs) == label)
-    return StepNetwork(
-        network.lower, network.upper, (*others, Node(Affine(last.operation.weight, offset), last.inputs))
-    )
+    nodes = (*others, Node(Affine(last.operation.weight, offset), last.inputs))
+    try:
+        return StepNetwork(network.lower, network.upper, nodes)
+    except UsageError:  # the lift leads beyond the 64-bit range
+        return network

@@ -23,7 +23,10 @@ DESERVED: dict[str, Callable[[Refusable, Target], bool]] = {
     "oneDNN's .* convolutions pair saturating products": lambda layer, target: (
         target.engine is Engine.ONEDNN and isinstance(layer, Conv2d) and target.isa in (Isa.AVX512, Isa.AVX2)
     ),
-    "oneDNN's .*convolution with one input": lambda layer, target: (
+    "onednn/avx2 pairs saturating products": lambda layer, target: (
+        isinstance(layer, Linear) and layer.weight.values.shape[1] > 256
+    ),
+    "oneDNN's .*convolution.* with one input": lambda layer, target: (
         target.engine in (Engine.ONEDNN, Engine.X86)
         and layer.weight.values.shape[1] == 1
         and len(layer.weight.values) > layer.groups

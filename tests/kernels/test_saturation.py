@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from bvverify.errors import NotExact
 from bvverify.kernels.availability import unavailable
 from bvverify.kernels.lower import lower
 from bvverify.kernels.target import TARGETS, Engine, Isa, Target
@@ -62,6 +63,10 @@ def test_the_zero_point_is_taken_off_after_the_saturation(kernels: Kernels, targ
 def test_adjacent_taps_are_paired(kernels: Kernels, target: Target, taps: int) -> None:
     """Each two adjacent taps in turn are large: a kernel that cuts a sum into blocks may pair others after a cut."""
     dense = model((taps,), linear([127] * taps, scale=512.0))
+    if str(target) == "onednn/avx2" and taps > 256 and taps % 8:
+        with pytest.raises(NotExact, match=f"pairs saturating products of {taps} inputs"):
+            lower(dense, target)
+        return
     large = np.zeros((max(1, taps - 1), taps), dtype=np.int64)
     rows = np.arange(len(large))
     large[rows, rows] = large[rows, np.minimum(rows + 1, taps - 1)] = 255
