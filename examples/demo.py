@@ -97,7 +97,8 @@ def _differing_input(
         f"{int(byte_differs.sum())} of {len(images)} images of zeros and ones give different bytes, "
         f"{int(class_differs.sum())} another class.\n"
     )
-    return images[int(np.argmax(class_differs if class_differs.any() else byte_differs))]
+    chosen = int(np.argmax(class_differs if class_differs.any() else byte_differs))
+    return np.asarray(images[chosen])
 
 
 if __name__ == "__main__":
