@@ -16,8 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import IO, Any, BinaryIO, Self
+from typing import IO, Any, BinaryIO
+
+from bvverify.closing import Closing
 
 _HEADER = struct.Struct("!Q")
 _START_SECONDS = 120.0
@@ -33,7 +34,7 @@ class ChildDied(Exception):
     """The child ended without an answer; the message holds its exit code or signal and its last words."""
 
 
-class Child:
+class Child(Closing):
     """A lazily started, restartable child process that runs `python -m module`."""
 
     def __init__(
@@ -87,14 +88,6 @@ class Child:
         if self._errors is not None:
             self._errors.close()
             self._errors = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:

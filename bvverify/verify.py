@@ -3,12 +3,11 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from bvverify.closing import Closing
 from bvverify.errors import InputError
 from bvverify.evidence import Replayer, Verdict, Witness
 from bvverify.kernels.lower import LoweredModel, lower
@@ -23,7 +22,7 @@ DEFAULT_SECONDS = 60.0
 DEFAULT_MEMORY = 8 * 2**30
 
 
-class Verifier:
+class Verifier(Closing):
     """Answers queries about one model on one target; a context manager, for it holds a solver and a kernel process."""
 
     def __init__(
@@ -102,14 +101,6 @@ class Verifier:
         """End the solver and the kernel process."""
         self._solver.close()
         self._replayer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _witness(self, levels: IntArray, query: Query) -> Witness:
         real = query.region.real_input(levels, self.lowered.quantizer)

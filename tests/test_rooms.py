@@ -10,18 +10,19 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bvverify"
 ALLOWED = {
     "errors": set(),
-    "child": set(),
+    "closing": set(),
+    "child": {"closing"},
     "model": {"errors"},
     "network": {"errors"},
     "torchscript": {"errors"},
-    "oracle": {"errors", "child", "torchscript"},
+    "oracle": {"errors", "closing", "child", "torchscript"},
     "load": {"errors", "model", "network", "torchscript"},
     "kernels": {"errors", "model", "network"},
     "queries": {"errors", "network"},
     "encode": {"errors", "network", "queries"},
     "solvers": {"errors"},
-    "search": {"errors", "child", "network", "queries", "encode", "solvers"},
-    "evidence": {"errors", "oracle", "kernels", "load", "network", "queries", "search"},
+    "search": {"errors", "closing", "child", "network", "queries", "encode", "solvers"},
+    "evidence": {"errors", "closing", "oracle", "kernels", "load", "network", "queries", "search"},
 }
 ANY = {"verify", "report", "cli", "exit_codes", "__init__", "__main__"}
 

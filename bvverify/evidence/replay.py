@@ -3,12 +3,12 @@
 import json
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bvverify.closing import Closing
 from bvverify.errors import InternalError
 from bvverify.kernels.availability import unavailable
 from bvverify.kernels.lower import LoweredModel
@@ -24,7 +24,7 @@ def kernel_session(deployed: DeployedModel, target: Target) -> KernelSession:
     return KernelSession(deployed.script, engine=target.engine, environment=target.environment(), runtime=version)
 
 
-class Replayer:
+class Replayer(Closing):
     """Runs inputs of one model on the real kernel of one target and demands the predicted bytes; a context manager.
 
     `refusal` says why this machine cannot do so, or is None.  A difference is an `InternalError`, and a reproducer
@@ -70,14 +70,6 @@ class Replayer:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _kernel(self) -> KernelSession:
         if self._session is None:

@@ -1,13 +1,12 @@
 """A model on real kernels: load once, run many times, in a process whose environment forces the instruction set."""
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from bvverify.child import Child, ChildDied, ChildTimeout
+from bvverify.closing import Closing
 from bvverify.errors import TargetUnavailable
 from bvverify.oracle.messages import LoadModel, Run, RunModel, Runtime
 
@@ -15,7 +14,7 @@ _START_SECONDS = 120.0
 _RUN_SECONDS = 600.0
 
 
-class KernelSession:
+class KernelSession(Closing):
     """Runs one TorchScript model under one engine; a context manager."""
 
     def __init__(self, script: bytes, *, engine: str, environment: Mapping[str, str], runtime: str) -> None:
@@ -46,14 +45,6 @@ class KernelSession:
     def close(self) -> None:
         """End the process."""
         self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _start(self) -> None:
         try:

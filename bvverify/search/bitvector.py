@@ -1,10 +1,9 @@
 """Stage `bitvector`: the whole question as one bit-vector formula, solved in a child process with hard limits."""
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from bvverify.child import Child, ChildDied, ChildTimeout
+from bvverify.closing import Closing
 from bvverify.network import IntArray, StepNetwork
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search.decision import Decision, Outcome
@@ -32,7 +31,7 @@ class Solved:
     """With SAT: the network input that the model stands for."""
 
 
-class BitvectorSolver:
+class BitvectorSolver(Closing):
     """Answers questions with one solver, one at a time; a context manager.  The child process is reused until a
     limit kills it.
     """
@@ -67,14 +66,6 @@ class BitvectorSolver:
     def close(self) -> None:
         """End the child process."""
         self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _unknown(self, reason: str) -> Decision:
         return Decision(Outcome.UNKNOWN, STAGE, self._label, reason=reason)
