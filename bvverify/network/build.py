@@ -39,6 +39,8 @@ class Window(NamedTuple):
         return vertical, horizontal
 
     def _positions(self, axis: int, size: int) -> int:
+        if min(*self.kernel, *self.stride, *self.dilation) < 1 or min(self.padding) < 0:
+            raise UsageError(f"window: kernel, stride and dilation must be positive and padding not negative: {self}")
         stride, reach = self.stride[axis], self.dilation[axis] * (self.kernel[axis] - 1) + 1
         span = size + 2 * self.padding[axis] - reach
         if span < 0:
@@ -111,10 +113,10 @@ class NetworkBuilder:
         kernel = integers(weight, "conv2d weight")
         channels, *extent = image_shape(self._layout, "conv2d")
         size = window.output_size(*extent)
-        if channels % groups or kernel.shape[1:] != (channels // groups, *window.kernel):
+        if groups < 1 or channels % groups or kernel.shape[1:] != (channels // groups, *window.kernel):
             raise UsageError(
-                f"conv2d: {channels} channels in {groups} groups under a {window.kernel} window need a weight of shape "
-                f"[O, {channels // groups}, {window.kernel[0]}, {window.kernel[1]}], got {kernel.shape}"
+                f"conv2d: a weight of shape {kernel.shape} does not fit {channels} channels in {groups} groups under a "
+                f"window of {window.kernel}"
             )
         taps = conv_taps(self._layout, window=window, groups=groups)
         self.accumulate(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bvverify.errors import UsageError
-from bvverify.network.exact import INT64_LIMIT, IntArray
+from bvverify.network.exact import INT64_LIMIT, IntArray, integers
 from bvverify.network.operations import ALWAYS, NEVER, Step
 
 Rule = Callable[[IntArray], IntArray]
@@ -41,6 +41,7 @@ def shift_rule(*, multiplier: IntArray, shift: int, zero_point: int, lower: int,
     This is fixed-point requantization with rounding half up, as integer-only kernels and the QNN verification
     literature use it. `multiplier`: positive int64 [C], one per channel; `shift` >= 0 (with 0 nothing is rounded).
     """
+    multiplier = integers(multiplier, "shift rule multiplier")
     if shift < 0 or upper < lower or (multiplier <= 0).any():
         raise UsageError("shift rule: shift must be >= 0, lower <= upper, and every multiplier positive")
     half = (1 << shift) >> 1

@@ -108,9 +108,9 @@ class FloatBall:
         if self.radius < 0:
             raise UsageError(f"float region: radius {self.radius} is negative")
         if self.clip is not None:
-            low, high = (float(end) for end in self.clip)
-            if (self.image < low).any() or (self.image > high).any():
-                raise InputError(f"float region: an input lies outside [{low:g}, {high:g}]")
+            low, high = self.clip
+            if any(not low <= Fraction(x) <= high for x in self.image.reshape(-1).tolist()):
+                raise InputError(f"float region: an input lies outside [{float(low):g}, {float(high):g}]")
 
     def center(self) -> Reals:
         return self.image

@@ -31,6 +31,9 @@ DESERVED: dict[str, Callable[[Refusable, Target], bool]] = {
         and layer.weight.values.shape[1] == 1
         and len(layer.weight.values) > layer.groups
     ),
+    "oneDNN's convolution .* padding": lambda layer, target: (
+        target.engine in (Engine.ONEDNN, Engine.X86) and isinstance(layer, Conv2d) and layer.padding[1] > 0
+    ),
     "weights with a zero point on a saturating accumulator": lambda layer, target: (
         bool(layer.weight.zero_points.any()) and target.engine in (Engine.FBGEMM, Engine.X86)
     ),

@@ -63,6 +63,38 @@ def test_convolutions_of_one_channel_to_one_column_are_not_predicted_wrongly(
 
 
 @pytest.mark.parametrize("target", VNNI, ids=str)
+@pytest.mark.parametrize(
+    ("channels", "image", "kernel", "stride", "padding", "dilation"),
+    [
+        ((4, 8), (7, 2), (1, 2), (1, 1), (1, 1), (1, 3)),
+        ((8, 11), (6, 1), (4, 2), (2, 2), (1, 1), (1, 2)),
+        ((10, 5), (4, 1), (4, 2), (2, 2), (2, 1), (2, 2)),
+        ((3, 16), (7, 1), (3, 1), (1, 3), (0, 2), (3, 2)),
+    ],
+)
+def test_convolutions_with_a_window_in_the_padding_are_not_predicted_wrongly(
+    kernels: Kernels,
+    target: Target,
+    channels: tuple[int, int],
+    image: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> None:
+    """oneDNN 3.12 returns garbage, or crashes, where all columns of a window lie outside the image."""
+    if (reason := target.unavailable()) is not None:
+        pytest.skip(reason)
+    rng = np.random.default_rng(0)
+    values = rng.integers(-128, 128, (channels[1], channels[0], *kernel))
+    layer = conv(values, scale=300.0, zero_point=120, stride=stride, padding=padding, dilation=dilation)
+    shape = (channels[0], *image)
+    outcomes: Counter[str] = Counter()
+    compare(kernels, target, model(shape, layer), rng.integers(0, 256, (2, *shape)).astype(np.float32), outcomes)
+    assert outcomes["compared"] or target.engine is not Engine.FBGEMM
+
+
+@pytest.mark.parametrize("target", VNNI, ids=str)
 def test_convolutions_of_one_channel_are_not_refused_altogether(target: Target) -> None:
     for stride in ((1, 1), (2, 2), (1, 2)):
         lower(model((1, 6, 6), conv(np.ones((17, 1, 3, 3)), stride=stride)), target)
