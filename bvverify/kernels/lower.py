@@ -9,7 +9,7 @@ from bvverify.kernels import fbgemm, onednn, qnnpack, x86
 from bvverify.kernels.accumulate import accumulate_exact, accumulate_pairs, saturating_pairs
 from bvverify.kernels.float32 import INT32_MAX, INT32_MIN, Integers
 from bvverify.kernels.quantizer import Quantizer
-from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer
+from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer, window_of
 from bvverify.kernels.target import Engine, Target
 from bvverify.model import (
     Conv2d,
@@ -111,7 +111,7 @@ class _Lowering:
             case Linear():
                 self._weighted(layer, self.builder.layout.reshape(-1, 1, layer.weight.values.shape[1]))
             case Conv2d():
-                self._weighted(layer, conv_taps(self.builder.layout, window=_window(layer), groups=layer.groups))
+                self._weighted(layer, conv_taps(self.builder.layout, window=window_of(layer), groups=layer.groups))
             case MaxPool2d():
                 self._max_pool(layer)
             case Relu():
@@ -149,7 +149,7 @@ class _Lowering:
         if layer.bias is not None and not np.isfinite(layer.bias).all():
             raise NotExact(f"layer {layer.name}: the bias holds NaN or infinity")
         shape = self.builder.layout.shape
-        image = _window(layer).output_size(shape[1], shape[2]) if isinstance(layer, Conv2d) else None
+        image = (shape[1], shape[2]) if isinstance(layer, Conv2d) else None
         try:
             with np.errstate(over="raise", invalid="raise", divide="raise"):
                 kernel = _kernel(layer, source, self.target, image)
@@ -158,8 +158,8 @@ class _Lowering:
         except FloatingPointError as error:
             reason = f"scales and bias lead out of the finite float32 numbers ({error})"
             raise NotExact(f"layer {layer.name} on {self.target}: {reason}") from error
-        if image is not None:
-            self.builder.as_image(image)
+        if isinstance(layer, Conv2d):
+            self.builder.as_image(window_of(layer).output_size(shape[1], shape[2]))
         else:
             self.builder.reshape((*shape[:-1], len(layer.weight.values)))
         self.activation = layer.output
@@ -197,7 +197,7 @@ class _Lowering:
 
 
 def _kernel(layer: WeightedLayer, source: QuantParams, target: Target, image: tuple[int, int] | None) -> Kernel:
-    """Return what `target` runs for `layer`; `image` is the size of a convolution's output."""
+    """Return what `target` runs for `layer`; `image` is the height and width of a convolution's input."""
     match target.engine:
         case Engine.FBGEMM:
             return fbgemm.kernel(layer, source, target.isa)
@@ -219,11 +219,6 @@ def _refuse_qnnpack_pooling(layer: MaxPool2d) -> None:
 
 def _grouped(layer: WeightedLayer, values: Integers) -> IntArray:
     return conv_weight(values, groups=layer.groups) if isinstance(layer, Conv2d) else values[None]
-
-
-def _window(layer: Conv2d) -> Window:
-    height, width = layer.weight.values.shape[2:]
-    return Window((height, width), layer.stride, layer.padding, layer.dilation)
 
 
 def _check_scale(name: str, scale: float) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 
 from bvverify.errors import NotExact
 from bvverify.kernels.float32 import Float32, Integers, f32, from_int32
-from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer
+from bvverify.kernels.requantize import Accumulation, Kernel, WeightedLayer, window_of
 from bvverify.kernels.target import Isa
 from bvverify.model import Conv2d, QuantParams
 
 
 def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa, image: tuple[int, int] | None) -> Kernel:
-    """Return what oneDNN runs for `layer` on activations quantized as `source`; `image` is a convolution's output size.
+    """Return what oneDNN runs for `layer` on activations quantized as `source`; `image` is a convolution's input size.
 
     Raises `NotExact` for what is not modelled.
     """
@@ -24,7 +24,7 @@ def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa, image: tuple[int
         raise NotExact(f"layer {layer.name}: oneDNN rejects weights with a zero point; use fbgemm or qnnpack")
     if isinstance(layer, Conv2d):
         assert image is not None
-        _refuse_convolution(layer, isa, columns=image[1])
+        _refuse_convolution(layer, isa, image)
     premultiplied = isa is Isa.AVX2
     return Kernel(_accumulation(layer, isa), OneDnnRequantization.of(layer, source, premultiplied=premultiplied))
 
@@ -41,13 +41,20 @@ def _accumulation(layer: WeightedLayer, isa: Isa) -> Accumulation:
     return Accumulation.UNORDERED_PAIRS if isa is Isa.AVX2 and not regular else Accumulation.SATURATING_PAIRS
 
 
-def _refuse_convolution(layer: Conv2d, isa: Isa, *, columns: int) -> None:
+def _refuse_convolution(layer: Conv2d, isa: Isa, image: tuple[int, int]) -> None:
     if isa is not Isa.AVX512_VNNI:
         raise NotExact(
             f"layer {layer.name}: the order in which oneDNN's {isa} convolutions pair saturating products "
             "is not modelled; use another target"
         )
+    window = window_of(layer)
+    if window.meets_only_padding(*image):
+        raise NotExact(
+            f"layer {layer.name}: oneDNN's convolution with a window that lies in the padding is known to be wrong; "
+            "use fbgemm or qnnpack"
+        )
     outputs, inputs_per_group = layer.weight.values.shape[:2]
+    columns = window.output_size(*image)[1]
     wrong = layer.groups > 1 or (layer.stride[1] > 1 and columns == 1)
     if inputs_per_group == 1 and outputs > layer.groups and wrong:
         # Small ones run another kernel with other roundings; with stride (1, s > 1) and output width 1, oneDNN 3.12

@@ -9,6 +9,7 @@ import numpy as np
 
 from bvverify.kernels.float32 import Float32, Integers, round_to_int32, saturate_int16, saturate_uint8
 from bvverify.model import Conv2d, Linear
+from bvverify.network import Window
 
 WeightedLayer: TypeAlias = Linear | Conv2d
 
@@ -36,6 +37,12 @@ class Requantization(Protocol):
 
     def refusal(self, lower: Integers, upper: Integers) -> str | None:
         """Return why the pipeline is not modelled exactly for accumulators in [lower[c], upper[c]], or None."""
+
+
+def window_of(layer: Conv2d) -> Window:
+    """Return the geometry of a convolution."""
+    height, width = layer.weight.values.shape[2:]
+    return Window((height, width), layer.stride, layer.padding, layer.dilation)
 
 
 @dataclass(frozen=True)

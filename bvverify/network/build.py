@@ -53,6 +53,14 @@ class Window(NamedTuple):
             positions -= 1
         return positions
 
+    def meets_only_padding(self, height: int, width: int) -> bool:
+        """Return whether all rows, or all columns, of some window lie outside an image of this size."""
+        for axis, (size, positions) in enumerate(zip((height, width), self.output_size(height, width), strict=True)):
+            coordinates = self._coordinates(axis, positions)
+            if not ((coordinates >= 0) & (coordinates < size)).any(axis=1).all():
+                return True
+        return False
+
     def taps(self, layout: IntArray) -> IntArray:
         """Return, for an image layout (C, H, W), the elements under each window: (OH, OW, C, KH, KW), -1 outside
         the image.
