@@ -1,13 +1,13 @@
 import pytest
-from pysmt.shortcuts import get_env
+from pysmt.environment import reset_env
 
 from bvverify.solvers import installed
 
 
 @pytest.fixture(autouse=True)
-def infix_notation() -> None:
-    """Let formulas be written with operators, whichever environment other tests have left behind."""
-    get_env().enable_infix_notation = True
+def fresh_environment() -> None:
+    """Give each test symbols of its own, and formulas that can be written with operators."""
+    reset_env().enable_infix_notation = True
 
 
 @pytest.fixture(params=installed())
