@@ -210,7 +210,7 @@ def test_inspect_asks_for_the_shape_of_a_convolutional_model() -> None:
     assert_one_line(run("inspect", CNN1, "--input-shape", "3,28,28"), "(1, height, width)")
 
 
-@pytest.mark.parametrize(("radius", "status"), [(0, "unsat"), (3, "unknown")])
+@pytest.mark.parametrize(("radius", "status"), [(0, "unsat"), (60, "unknown")])
 def test_export_writes_a_script_that_names_target_and_status(tmp_path: Path, radius: int, status: str) -> None:
     path = tmp_path / "q.smt2"
     options = ["--inputs", DIGITS / "digits.npz", "--region", "floats", "--clip", "none", "--target", "fbgemm/avx2"]
@@ -218,7 +218,7 @@ def test_export_writes_a_script_that_names_target_and_status(tmp_path: Path, rad
     assert result.exit_code == 0, result.output
     text = path.read_text()
     assert "; target: fbgemm/avx2, torch 2.13.0" in text
-    assert f"(set-info :status {status})" in text or status == "unknown"
+    assert f"(set-info :status {status})" in text
     if status == "unsat":
         assert check_smtlib(text, solver="z3", time_limit=20).status.value == "unsat"
 
