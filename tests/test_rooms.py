@@ -15,7 +15,7 @@ ALLOWED = {
     "model": {"errors"},
     "network": {"errors"},
     "torchscript": {"errors"},
-    "oracle": {"errors", "closing", "child", "torchscript"},
+    "oracle": {"errors", "closing", "child", "model", "torchscript"},
     "load": {"errors", "model", "network", "torchscript"},
     "kernels": {"errors", "model", "network"},
     "queries": {"errors", "network"},

@@ -5,10 +5,13 @@ What a target makes of them is decided in `bvverify.kernels`.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from bvverify.errors import UsageError
 
 Shape: TypeAlias = tuple[int, ...]
 Pair: TypeAlias = tuple[int, int]
@@ -16,10 +19,21 @@ Pair: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class QuantParams:
-    """Affine quantization to quint8: real = scale * (byte - zero_point), bytes 0 to 255."""
+    """Affine quantization: real = scale * (byte - zero_point), bytes 0 to 255 (quint8) or -128 to 127 (qint8)."""
 
     scale: float
     zero_point: int
+    signed: bool = False
+
+    @property
+    def least(self) -> int:
+        """The least byte."""
+        return -128 if self.signed else 0
+
+    @property
+    def greatest(self) -> int:
+        """The greatest byte."""
+        return self.least + 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +110,128 @@ class Relu:
 
 
 @dataclass(frozen=True)
+class Hardtanh:
+    """Clamp to the real interval [lower, upper], without another quantization: hardtanh, clamp, relu6."""
+
+    name: str
+    lower: float
+    upper: float
+
+
+class Function(StrEnum):
+    """Functions of one byte that are computed through real numbers."""
+
+    LEAKY_RELU = "leaky_relu"
+    """Arguments: slope for negative inputs."""
+    ELU = "elu"
+    """Arguments: alpha."""
+    HARDSWISH = "hardswish"
+    HARDSIGMOID = "hardsigmoid"
+    SIGMOID = "sigmoid"
+    TANH = "tanh"
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of each byte; its real result is quantized as `output`."""
+
+    name: str
+    function: Function
+    arguments: tuple[float, ...]
+    output: QuantParams
+
+
+@dataclass(frozen=True)
+class Add:
+    """quantized::add and add_relu of two values of one shape."""
+
+    name: str
+    relu: bool
+    output: QuantParams
+
+
+@dataclass(frozen=True)
+class Mul:
+    """quantized::mul and mul_relu of two values of one shape."""
+
+    name: str
+    relu: bool
+    output: QuantParams
+
+
+@dataclass(frozen=True)
+class Cat:
+    """quantized::cat along `axis` (batch dimension left out), every input requantized as `output`."""
+
+    name: str
+    axis: int
+    output: QuantParams
+
+
+@dataclass(frozen=True)
+class AvgPool2d:
+    """avg_pool2d on bytes; geometry as (vertical, horizontal)."""
+
+    name: str
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    ceil_mode: bool
+    count_include_pad: bool
+    divisor: int | None
+    """What sums are divided by, in place of the number of pixels."""
+
+
+@dataclass(frozen=True)
+class AdaptiveAvgPool2d:
+    """adaptive_avg_pool2d to images of `size` (height, width)."""
+
+    name: str
+    size: Pair
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over `axes` (batch dimension left out)."""
+
+    name: str
+    axes: tuple[int, ...]
+    keepdim: bool
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNorm2d:
+    """quantized::batch_norm2d and batch_norm2d_relu; the four arrays are float32 [C]."""
+
+    name: str
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+    mean: npt.NDArray[np.float32]
+    variance: npt.NDArray[np.float32]
+    epsilon: float
+    relu: bool
+    output: QuantParams
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Elements `start` to `stop` along `axis` (batch dimension left out), copied to memory of their own, row-major."""
+
+    name: str
+    axis: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Contiguous:
+    """The same value in another order in memory, which decides which lanes of a kernel an element meets."""
+
+    name: str
+    channels_last: bool
+
+
+@dataclass(frozen=True)
 class Reshape:
     """Another shape for the same elements, in row-major order; `shape` leaves out the batch dimension."""
 
@@ -110,12 +246,43 @@ class Dequantize:
     name: str
 
 
-Layer: TypeAlias = Quantize | Linear | Conv2d | MaxPool2d | Relu | Reshape | Dequantize
+Layer: TypeAlias = (
+    Quantize
+    | Linear
+    | Conv2d
+    | MaxPool2d
+    | Relu
+    | Hardtanh
+    | Activation
+    | Add
+    | Mul
+    | Cat
+    | AvgPool2d
+    | AdaptiveAvgPool2d
+    | Mean
+    | BatchNorm2d
+    | Slice
+    | Contiguous
+    | Reshape
+    | Dequantize
+)
 
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """A chain of layers on inputs of `input_shape` (batch dimension left out)."""
+    """Layers on inputs of `input_shape` (batch dimension left out); the last layer's result is the model's.
+
+    `sources` names the values that each layer reads: 0 is the input, i + 1 the result of layer i. Left out, the layers
+    are a chain.
+    """
 
     input_shape: Shape
     layers: tuple[Layer, ...]
+    sources: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            object.__setattr__(self, "sources", tuple((index,) for index in range(len(self.layers))))
+        for index, (layer, sources) in enumerate(zip(self.layers, self.sources, strict=True)):
+            if not sources or any(not 0 <= source <= index for source in sources):
+                raise UsageError(f"layer {layer.name}: reads values {sources}, not earlier ones, 0 to {index}")

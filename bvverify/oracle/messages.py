@@ -1,10 +1,13 @@
 """What the parent asks of a kernel process and what it answers; free of torch, so that both sides can import it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from bvverify.model import QuantizedModel
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,23 @@ class Run:
     """The model's own result, (n, ...): float32, or uint8 if the model ends quantized."""
     layers: dict[str, npt.NDArray[np.uint8]]
     """Bytes that each quantized layer puts out, (n, *shape), by the layer's label."""
+
+
+Case: TypeAlias = tuple[QuantizedModel, npt.NDArray[Any]]
+"""Layers and a batch for them, (n, *input_shape): float32, or bytes that the first layer puts out."""
+
+LayerBytes: TypeAlias = dict[str, npt.NDArray[np.uint8 | np.int8]]
+"""Bytes that each layer puts out, (n, *shape), by the layer's name."""
+
+
+@dataclass(frozen=True)
+class RuntimeVersion:
+    """Request: which version of torch runs?  Answer: `Runtime`."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunLayers:
+    """Request: run each case under `engine`.  Answer: per case, its `LayerBytes` or what the kernels say against it."""
+
+    engine: str
+    cases: Sequence[Case]

@@ -4,31 +4,28 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bvverify.child import Child
 from bvverify.kernels.target import TARGETS, Target
 from bvverify.model import QuantizedModel
+from harness.pool import KernelPool
 
 
 class Kernels:
-    """Real kernels, one process per target, started when first asked for."""
+    """Real kernels, one model at a time."""
 
     def __init__(self) -> None:
-        self._children: dict[Target, Child] = {}
+        self._pool = KernelPool()
 
     def run(
         self, target: Target, model: QuantizedModel, inputs: npt.NDArray[np.float32]
     ) -> dict[str, npt.NDArray[np.uint8]]:
-        """Return the bytes of each layer, or raise what the kernels raise."""
-        if target not in self._children:
-            self._children[target] = Child("tests.kernels.direct", environment=target.environment())
-        outputs: dict[str, npt.NDArray[np.uint8]] = self._children[target].request(
-            (model, target.engine.value, inputs), seconds=60
-        )
-        return outputs
+        """Return the bytes of each layer; RuntimeError with what the kernels say against the model."""
+        (result,) = self._pool.run(target, [(model, inputs)])
+        if isinstance(result, str):
+            raise RuntimeError(result)
+        return result
 
     def close(self) -> None:
-        for child in self._children.values():
-            child.close()
+        self._pool.close()
 
 
 @pytest.fixture(scope="session")
