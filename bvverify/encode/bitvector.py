@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bvverify.encode.terms import Terms
-from bvverify.network import Affine, Clamp, Gather, Max, Operation, Step, StepNetwork
+from bvverify.network import Affine, Clamp, Gather, Lookup, Max, Operation, Product, Step, StepNetwork
 from bvverify.network.operations import Shape
 from bvverify.queries import LevelBox, Robustness
 
@@ -132,6 +132,14 @@ class _Encoder(Generic[T]):
             case Max():
                 window = shape[-1]
                 return [self._max(sources[0][start : start + window]) for start in range(0, len(sources[0]), window)]
+            case Lookup():
+                rows = operation.table.tolist()
+                return [
+                    self._lookup(word, operation.lower, rows[index % len(rows)])
+                    for index, word in enumerate(sources[0])
+                ]
+            case Product():
+                return [self._product(left, right) for left, right in zip(*sources, strict=True)]
 
     def _affine(self, operation: Affine, words: list[Word[T]]) -> list[Word[T]]:
         groups, outputs, inputs = operation.weight.shape
@@ -166,9 +174,12 @@ class _Encoder(Generic[T]):
     def _mirror(self, index: int, word: Word[T], mirrored: dict[int, T]) -> T:
         """Return upper - value, for negative weights; built once per element."""
         if index not in mirrored:
-            assert word.term is not None
-            mirrored[index] = self._terms.subtract(self._terms.constant(word.span, word.width), word.term)
+            mirrored[index] = self._mirrored(word)
         return mirrored[index]
+
+    def _mirrored(self, word: Word[T]) -> T:
+        assert word.term is not None
+        return self._terms.subtract(self._terms.constant(word.span, word.width), word.term)
 
     def _scaled(self, word: Word[T], factor: int) -> Word[T]:
         if factor == 1:
@@ -233,6 +244,45 @@ class _Encoder(Generic[T]):
             left, right = self._widened(best, width), self._widened(other, width)
             best = Word(floor, upper, self._terms.choose(self._terms.at_least(left, right), left, right))
         return best
+
+    def _lookup(self, word: Word[T], first: int, entries: list[int]) -> Word[T]:
+        """Return the entry that the word picks: comparisons where the table changes, as a balanced tree."""
+        picked = entries[word.lower - first : word.upper - first + 1]
+        lower, upper = min(picked), max(picked)
+        if lower == upper:
+            return Word(lower, lower, None)
+        width = (upper - lower).bit_length()
+        starts = [0, *(index for index in range(1, len(picked)) if picked[index] != picked[index - 1])]
+
+        def chosen(begin: int, end: int) -> T:
+            if end - begin == 1:
+                return self._terms.constant(picked[starts[begin]] - lower, width)
+            middle = (begin + end) // 2
+            reached = self._reaches(word, word.lower + starts[middle])
+            return self._terms.choose(reached, chosen(middle, end), chosen(begin, middle))
+
+        return Word(lower, upper, chosen(0, len(starts)))
+
+    def _product(self, left: Word[T], right: Word[T]) -> Word[T]:
+        """Return left * right: with left = a + u and right = b + v, it is ab + bu + av + uv, and every summand but the
+        constant is counted from its least value.
+        """
+        lower = left.lower * right.lower
+        summands: list[Word[T]] = []
+        for word, factor in ((left, right.lower), (right, left.lower)):
+            if factor and word.term is not None:
+                term = word.term if factor > 0 else self._mirrored(word)
+                lower += 0 if factor > 0 else factor * word.span
+                summands.append(self._scaled(Word(0, word.span, term), abs(factor)))
+        if left.term is not None and right.term is not None:
+            upper = left.span * right.span
+            width = upper.bit_length()
+            both = self._widened(left, width), self._widened(right, width)
+            summands.append(Word(0, upper, self._terms.multiply(*both)))
+        if not summands:
+            return Word(lower, lower, None)
+        total = self._sum(summands)
+        return Word(lower, lower + total.upper, total.term)
 
     # The property.
 

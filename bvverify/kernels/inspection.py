@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from bvverify.errors import BvverifyError
 from bvverify.kernels.availability import unavailable
-from bvverify.kernels.lower import Accumulator, LoweredModel, lower
+from bvverify.kernels.lower import LoweredModel, lower
 from bvverify.kernels.target import TARGETS
+from bvverify.kernels.weighted import Accumulator
 from bvverify.model import Conv2d, Layer, Linear, Quantize, QuantizedModel
 
 

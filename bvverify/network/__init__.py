@@ -2,7 +2,7 @@
 
 from bvverify.network.build import NetworkBuilder, Window
 from bvverify.network.exact import IntArray
-from bvverify.network.operations import ALWAYS, NEVER, Affine, Clamp, Gather, Max, Operation, Step
+from bvverify.network.operations import ALWAYS, NEVER, Affine, Clamp, Gather, Lookup, Max, Operation, Product, Step
 from bvverify.network.step_network import Node, StepNetwork, Value
 from bvverify.network.thresholds import shift_rule, step_of_rule
 
@@ -13,10 +13,12 @@ __all__ = [
     "Clamp",
     "Gather",
     "IntArray",
+    "Lookup",
     "Max",
     "NetworkBuilder",
     "Node",
     "Operation",
+    "Product",
     "Step",
     "StepNetwork",
     "Value",

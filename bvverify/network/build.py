@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from bvverify.errors import UsageError
 from bvverify.network.exact import IntArray, integers
-from bvverify.network.operations import Affine, Clamp, Gather, Max, Operation, Shape, Step
+from bvverify.network.operations import Affine, Clamp, Gather, Lookup, Max, Operation, Shape, Step
 from bvverify.network.step_network import Node, StepNetwork, input_value
 
 Pair = tuple[int, int]
@@ -86,12 +86,13 @@ class NetworkBuilder:
         self._lower, self._upper = integers(lower, "lower"), integers(upper, "upper")
         self._nodes: list[Node] = []
         self._values = [input_value(self._lower, self._upper)]
+        self._value = 0
         self._layout: IntArray = np.arange(self._lower.size).reshape(self._lower.shape)
 
     @property
     def value(self) -> int:
         """Number of the current value in the StepNetwork: 0 is the input."""
-        return len(self._nodes)
+        return self._value
 
     @property
     def layout(self) -> IntArray:
@@ -101,7 +102,15 @@ class NetworkBuilder:
     @property
     def bounds(self) -> tuple[IntArray, IntArray]:
         """Range of the current value over the whole input domain, in the StepNetwork's own shape."""
-        return self._values[-1].lower, self._values[-1].upper
+        return self._values[self._value].lower, self._values[self._value].upper
+
+    def shape_of(self, value: int) -> Shape:
+        """Return the StepNetwork's own shape of an earlier value."""
+        return self._values[value].shape
+
+    def resume(self, value: int, layout: IntArray) -> None:
+        """Continue from an earlier value, read in the logical order `layout`."""
+        self._value, self._layout = value, layout
 
     def dense(self, weight: npt.ArrayLike, offset: npt.ArrayLike) -> None:
         """Accumulate weight [O, I] times the last logical axis, plus offset [O]."""
@@ -140,6 +149,10 @@ class NetworkBuilder:
         """Append a staircase to accumulators of shape (P, C); the logical shape stays."""
         self._append_in_place(step)
 
+    def lookup(self, lookup: Lookup) -> None:
+        """Append a function of each element; the logical shape stays."""
+        self._append_in_place(lookup)
+
     def clamp(self, lower: int, upper: int) -> None:
         """Append y = min(max(x, lower), upper)."""
         self._append_in_place(Clamp(lower, upper))
@@ -164,7 +177,7 @@ class NetworkBuilder:
         """Return the number of a value that holds the elements `indices` of the current one; adds a Gather where
         needed.
         """
-        size = self._values[-1].lower.size
+        size = self._values[self._value].lower.size
         if indices.size == size and (indices.reshape(-1) == np.arange(size)).all():
             return self.value
         return self.append(Gather(indices, padding), self.value)
@@ -175,17 +188,19 @@ class NetworkBuilder:
         self._values.append(node.result(self._values))
         self._nodes.append(node)
         shape = self._values[-1].shape
-        self._layout = np.arange(int(np.prod(shape))).reshape(shape)
+        self.resume(len(self._nodes), np.arange(int(np.prod(shape))).reshape(shape))
         return self.value
 
     def as_image(self, size: Pair) -> None:
         """Read the current value (OH*OW, C) as an image (C, OH, OW)."""
-        channels = self._values[-1].shape[-1]
+        channels = self._values[self._value].shape[-1]
         self._layout = self._layout.reshape(*size, channels).transpose(2, 0, 1)
 
     def build(self) -> StepNetwork:
         """Return the network; its output is the current value in logical order."""
-        self.wire(self._layout.reshape(-1), padding=0)
+        value = self.wire(self._layout.reshape(-1), padding=0)
+        if value != len(self._nodes):  # the network's output is its last value
+            self.append(Gather(np.arange(self._values[value].lower.size)), value)
         return StepNetwork(self._lower, self._upper, tuple(self._nodes))
 
     def _append_in_place(self, operation: Operation) -> None:

@@ -142,7 +142,7 @@ class Step:
 
     `thresholds` int64 [C, T], ascending in each row, with ALWAYS and NEVER for levels that every or no accumulator
     reaches. Every requantization, clamp, saturation, fused ReLU and sign is one of these.  Input and output shape
-    (P, C).
+    (P, C); a single row of thresholds serves every element of an input of any shape.
     """
 
     base: int
@@ -165,9 +165,7 @@ class Step:
         return int(self.thresholds.shape[1])
 
     def shape(self, shapes: tuple[Shape, ...]) -> Shape:
-        if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] != len(self.thresholds):
-            raise UsageError(f"Step: expected input shape (P, {len(self.thresholds)}), got {shapes}")
-        return shapes[0]
+        return _rows(shapes, len(self.thresholds), "Step")
 
     def magnitude(self, bounds: tuple[IntArray, ...]) -> int:
         return max(magnitude(bounds[0]), abs(self.base) + self.levels)
@@ -182,8 +180,9 @@ class Step:
         return result
 
     def interval(self, lower: tuple[IntArray, ...], upper: tuple[IntArray, ...]) -> tuple[IntArray, IntArray]:
-        ends = self.base + count_reached(self.thresholds, np.concatenate([lower[0], upper[0]]))
-        return ends[: len(lower[0])], ends[len(lower[0]) :]
+        ends = np.stack([lower[0], upper[0]])
+        reached = self.base + count_reached(self.thresholds, ends.reshape(-1, len(self.thresholds)))
+        return reached.reshape(ends.shape)[0], reached.reshape(ends.shape)[1]
 
 
 @dataclass(frozen=True)
@@ -229,4 +228,84 @@ class Max:
         return self.apply(lower[0]), self.apply(upper[0])
 
 
-Operation: TypeAlias = Gather | Affine | Step | Clamp | Max
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """A function of one integer, given by its values: y[p, c] = table[c, x[p, c] - lower].
+
+    `table` int64 [C, L] covers x in [lower, lower + L - 1]; the StepNetwork refuses inputs that may leave it.
+    Input and output shape (P, C); a single row of the table serves every element of an input of any shape.
+    """
+
+    lower: int
+    table: IntArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", integers(self.table, "Lookup table"))
+        if self.table.ndim != 2 or not self.table.size:
+            raise UsageError(f"Lookup table: expected shape [channels, entries], got {self.table.shape}")
+
+    @cached_property
+    def _extremes(self) -> tuple[list[IntArray], list[IntArray]]:
+        """Least and greatest entries of all runs whose lengths are powers of two (a sparse table)."""
+        least, greatest = [self.table], [self.table]
+        while 2 ** len(least) <= self.table.shape[1]:
+            half = 2 ** (len(least) - 1)
+            least.append(np.minimum(least[-1][:, :-half], least[-1][:, half:]))
+            greatest.append(np.maximum(greatest[-1][:, :-half], greatest[-1][:, half:]))
+        return least, greatest
+
+    def shape(self, shapes: tuple[Shape, ...]) -> Shape:
+        return _rows(shapes, len(self.table), "Lookup")
+
+    def magnitude(self, bounds: tuple[IntArray, ...]) -> int:
+        return max(magnitude(bounds[0]), magnitude(self.table), abs(self.lower) + int(self.table.shape[1]))
+
+    def apply(self, x: Numbers) -> Numbers:
+        entries = (x - x.dtype.type(self.lower)).astype(np.int64).reshape(-1, len(self.table))
+        return np.asarray(self.table[np.arange(len(self.table)), entries].astype(x.dtype).reshape(x.shape))
+
+    def interval(self, lower: tuple[IntArray, ...], upper: tuple[IntArray, ...]) -> tuple[IntArray, IntArray]:
+        first = (lower[0] - self.lower).reshape(-1, len(self.table))
+        last = (upper[0] - self.lower).reshape(-1, len(self.table))
+        if first.size and (first.min() < 0 or last.max() >= self.table.shape[1]):
+            raise UsageError(f"Lookup: the input may leave [{self.lower}, {self.lower + self.table.shape[1] - 1}]")
+        level = np.floor(np.log2(last - first + 1)).astype(np.int64)  # exact: entries are far fewer than 2**53
+        least, greatest = np.empty_like(first), np.empty_like(first)
+        for height, (low, high) in enumerate(zip(*self._extremes, strict=True)):
+            row, channel = np.nonzero(level == height)
+            ends = first[row, channel], last[row, channel] + 1 - 2**height
+            least[row, channel] = np.minimum(low[channel, ends[0]], low[channel, ends[1]])
+            greatest[row, channel] = np.maximum(high[channel, ends[0]], high[channel, ends[1]])
+        return least.reshape(lower[0].shape), greatest.reshape(lower[0].shape)
+
+
+@dataclass(frozen=True)
+class Product:
+    """y = x1 * x2, elementwise, for two values of one shape."""
+
+    def shape(self, shapes: tuple[Shape, ...]) -> Shape:
+        if len(shapes) != 2 or shapes[0] != shapes[1]:
+            raise UsageError(f"Product: expected two inputs of one shape, got {shapes}")
+        return shapes[0]
+
+    def magnitude(self, bounds: tuple[IntArray, ...]) -> int:
+        first, second = magnitude(bounds[0]), magnitude(bounds[1])
+        return max(first, second, first * second)
+
+    def apply(self, left: Numbers, right: Numbers) -> Numbers:
+        return np.asarray(left * right)
+
+    def interval(self, lower: tuple[IntArray, ...], upper: tuple[IntArray, ...]) -> tuple[IntArray, IntArray]:
+        # Products of the domain's ends were proved to fit when the node was built.
+        corners = np.stack([left * right for left in (lower[0], upper[0]) for right in (lower[1], upper[1])])
+        return corners.min(axis=0), corners.max(axis=0)
+
+
+def _rows(shapes: tuple[Shape, ...], channels: int, what: str) -> Shape:
+    """Return the shape of a value whose elements meet `channels` rows in turn: (P, channels), or any for one row."""
+    if len(shapes) != 1 or (channels != 1 and (len(shapes[0]) != 2 or shapes[0][1] != channels)):
+        raise UsageError(f"{what}: expected input shape (P, {channels}), got {shapes}")
+    return shapes[0]
+
+
+Operation: TypeAlias = Gather | Affine | Step | Clamp | Max | Lookup | Product

@@ -94,7 +94,7 @@ def _last_layer(network: StepNetwork, values: list[Bounds]) -> _LastLayer | None
         return None
     if (
         last.inputs != (len(network.nodes) - 1,)
-        or network.values[-1].shape[0] != 1
+        or network.values[-1].shape != (1, len(last.operation.thresholds))
         or len(before.operation.weight) != 1
     ):
         return None
