@@ -33,7 +33,9 @@ def _requantized(builder: NetworkBuilder, layer: Cat, source: Tensor) -> int:
     if source.params == layer.output:
         return source.value
     least, greatest = source.bounds(builder)
-    table = cat_table(layer, source.params, np.arange(least, greatest + 1), channels_last=source.channels_last)
+    levels = np.arange(least, greatest + 1)
+    by_channel = source.channels_last or not source.format_is_certain
+    table = cat_table(layer, source.params, levels, channels_last=by_channel)
     return builder.append(Lookup(least, table[None, :]), source.value)
 
 

@@ -134,7 +134,7 @@ class _Lowering:
             case AvgPool2d():
                 return append_avg_pool(builder, layer, source, target)
             case AdaptiveAvgPool2d():
-                return append_adaptive_avg_pool(builder, layer, source)
+                return append_adaptive_avg_pool(builder, layer, source, target)
             case Mean():
                 return append_mean(builder, layer, source, target)
             case BatchNorm2d():
@@ -154,6 +154,7 @@ class _Lowering:
             case Relu():
                 self.builder.clamp(_params(source).zero_point, _params(source).greatest)
             case Hardtanh():
+                self._refuse_qnnpack_hardtanh(layer, source)
                 self.builder.clamp(*_hardtanh_levels(layer, _params(source)))
             case Reshape():
                 self.builder.reshape(layer.shape)
@@ -169,6 +170,12 @@ class _Lowering:
             case _:
                 raise UnsupportedLayer(f"layer {layer.name}: {type(layer).__name__} is not modelled")
         return replace(source, value=self.builder.value, layout=self.builder.layout)
+
+    def _refuse_qnnpack_hardtanh(self, layer: Hardtanh, source: Tensor) -> None:
+        if self.target.engine is Engine.QNNPACK and source.channels_last and source.layout.ndim == 3:
+            raise NotExact(
+                f"layer {layer.name}: QNNPACK's hardtanh permutes the elements of an image that lies channels last"
+            )
 
     def _quantize(self, layer: Quantize, source: Tensor) -> Tensor:
         if source.params is not None:

@@ -9,7 +9,7 @@ Source: ATen `native/quantized/cpu/AveragePool2d.cpp`, `AdaptiveAveragePooling.c
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -114,20 +114,16 @@ def append_avg_pool(builder: NetworkBuilder, layer: AvgPool2d, source: Tensor, t
     """Append avg_pool2d.  Raises `NotExact` for what an engine rejects or gets wrong."""
     params = _unsigned(layer, source)
     window = Window(layer.kernel, layer.stride, layer.padding, (1, 1), layer.ceil_mode)
-    shape = image_shape(source.layout, "avg_pool2d")
-    taps = window.taps(source.layout).transpose(0, 1, 2, 3, 4)
-    rows, columns = taps.shape[:2]
-    taps = taps.reshape(rows * columns, shape[0], -1)
     if target.engine is Engine.QNNPACK:
         _refuse_qnnpack(layer)
-        divisors = np.full(len(taps), layer.kernel[0] * layer.kernel[1])
-    else:
-        divisors = _divisors(layer, window, shape[1:], taps)
+        return _append_qnnpack(builder, source, window)
+    channels, *extent = image_shape(source.layout, "avg_pool2d")
+    rows, columns = window.output_size(*extent)
+    taps = window.taps(source.layout).reshape(rows * columns, channels, -1)
+    divisors = _divisors(layer, window, (extent[0], extent[1]), taps)
     lanes = 8 if target.isa is Isa.AVX2 else 16
 
     def divide(divisor: int, channels_last: bool) -> Division:
-        if target.engine is Engine.QNNPACK:
-            return QnnpackAverage(params, divisor)
         return ChannelsLast(params, divisor, lanes) if channels_last else ChannelsFirst(params, divisor)
 
     groups = [(np.flatnonzero(divisors == divisor), int(divisor)) for divisor in np.unique(divisors)]
@@ -135,11 +131,23 @@ def append_avg_pool(builder: NetworkBuilder, layer: AvgPool2d, source: Tensor, t
     return _append_averages(builder, source, parts, (rows, columns))
 
 
-def append_adaptive_avg_pool(builder: NetworkBuilder, layer: AdaptiveAvgPool2d, source: Tensor) -> Tensor:
-    """Append adaptive_avg_pool2d, whose windows may overlap and differ in size."""
+def append_adaptive_avg_pool(
+    builder: NetworkBuilder, layer: AdaptiveAvgPool2d, source: Tensor, target: Target
+) -> Tensor:
+    """Append adaptive_avg_pool2d, whose windows may overlap and differ in size.
+
+    QNNPACK's own form runs where the windows divide the image evenly, and ATen's elsewhere.
+    """
     params = _unsigned(layer, source)
     channels, height, width = image_shape(source.layout, "adaptive_avg_pool2d")
+    if (height, width) == (1, 1) and layer.size != (1, 1) and channels > 1:
+        raise NotExact(
+            f"layer {layer.name}: adaptive_avg_pool2d of an image of one pixel to {layer.size} is known to be wrong"
+        )
     rows, columns = _adaptive_ranges(height, layer.size[0]), _adaptive_ranges(width, layer.size[1])
+    if target.engine is Engine.QNNPACK and height % layer.size[0] == 0 and width % layer.size[1] == 0:
+        kernel = height // layer.size[0], width // layer.size[1]
+        return _append_qnnpack(builder, source, Window(kernel, kernel))
     kinds: dict[tuple[int, int], list[tuple[int, IntArray]]] = {}
     for index, (row, column) in enumerate((row, column) for row in rows for column in columns):
         patch = source.layout[:, row[0] : row[1], column[0] : column[1]].reshape(channels, -1)
@@ -165,7 +173,9 @@ def append_mean(builder: NetworkBuilder, layer: Mean, source: Tensor, target: Ta
     rank = source.layout.ndim
     axes = sorted(axis % rank for axis in layer.axes)
     if target.engine is Engine.QNNPACK and rank == 3 and axes == [1, 2]:
-        raise NotExact(f"layer {layer.name}: QNNPACK's mean over images is not modelled; use adaptive_avg_pool2d")
+        pooled = _append_qnnpack(builder, source, Window(source.layout.shape[1:]))
+        shape = (len(source.layout), 1, 1) if layer.keepdim else (len(source.layout),)
+        return replace(pooled, layout=pooled.layout.reshape(shape))
     if axes != list(range(rank - len(axes), rank)) or not axes or source.channels_last or not source.format_is_certain:
         raise NotExact(
             f"layer {layer.name}: this mean goes through floats, whose order of summation is not modelled; average "
@@ -177,6 +187,15 @@ def append_mean(builder: NetworkBuilder, layer: Mean, source: Tensor, target: Ta
     averaged = _append_averages(builder, source, [part], (1, 1))
     shape = (*kept, *(1,) * len(axes)) if layer.keepdim else kept
     return Tensor(averaged.value, averaged.layout.reshape(shape), params)
+
+
+def _append_qnnpack(builder: NetworkBuilder, source: Tensor, window: Window) -> Tensor:
+    channels, *extent = image_shape(source.layout, "average pooling")
+    assert source.params is not None
+    size = window.output_size(*extent)
+    taps = window.taps(source.layout).reshape(size[0] * size[1], channels, -1)
+    division = QnnpackAverage(source.params, taps.shape[2])
+    return _append_averages(builder, source, [(np.arange(len(taps)), taps, division)], size)
 
 
 _Part = tuple[IntArray, IntArray, Division]

@@ -1,0 +1,1 @@
+"""Random models and inputs that go where kernels differ."""
