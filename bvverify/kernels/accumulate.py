@@ -18,15 +18,15 @@ def accumulate_exact(builder: NetworkBuilder, taps: IntArray, weight: IntArray, 
 
 
 def saturating_pairs(
-    builder: NetworkBuilder, taps: IntArray, weight: IntArray, zero_point: int
+    builder: NetworkBuilder, taps: IntArray, weight: IntArray, zero_point: int, raw: int
 ) -> npt.NDArray[np.bool_]:
     """Return which sums of two adjacent products can leave int16 for the current value's range: bool [G, M, ceil(K
     / 2)].
 
-    Raw bytes are multiplied; padding pixels hold the zero point.
+    Raw bytes are multiplied, which are the levels plus `raw`; padding pixels hold the zero point.
     """
     lower, upper = builder.bounds
-    ends = [_with_padding(bound, taps, zero_point) for bound in (lower, upper)]
+    ends = [_with_padding(bound, taps, zero_point) + raw for bound in (lower, upper)]
     low, high = ends[0].min(axis=0)[:, None, :], ends[1].max(axis=0)[:, None, :]
     least = _in_pairs(np.minimum(weight * low, weight * high)).sum(axis=-1)
     greatest = _in_pairs(np.maximum(weight * low, weight * high)).sum(axis=-1)
@@ -34,10 +34,15 @@ def saturating_pairs(
 
 
 def accumulate_pairs(
-    builder: NetworkBuilder, taps: IntArray, weight: IntArray, zero_point: int, saturating: npt.NDArray[np.bool_]
+    builder: NetworkBuilder,
+    taps: IntArray,
+    weight: IntArray,
+    zero_point: int,
+    raw: int,
+    saturating: npt.NDArray[np.bool_],
 ) -> None:
-    """Append  sum_i sat16(w[2i] x[2i] + w[2i+1] x[2i+1]) - zero_point * sum(w),  as FBGEMM does without VNNI
-    (vpmaddubsw).
+    """Append  sum_i sat16(w[2i] b[2i] + w[2i+1] b[2i+1]) - (zero_point + raw) * sum(w)  for raw bytes b = x + raw,
+    as FBGEMM does without VNNI (vpmaddubsw), and oneDNN, which moves signed bytes into the unsigned range.
 
     Only the pairs marked in `saturating` get a 16-bit clamp of their own; the others are summed directly.
     """
@@ -58,10 +63,13 @@ def accumulate_pairs(
         builder.append(Gather(taps, zero_point), source),
     )
     wires = builder.append(Gather(padded_taps[:, group[:, None], both], zero_point), source)
-    sums = builder.append(Affine(pair_weight[:, None, :], np.zeros(len(pair), dtype=np.int64)), wires)
+    sums = builder.append(Affine(pair_weight[:, None, :], raw * pair_weight.sum(axis=1)), wires)
     clamped = builder.append(INT16, sums)
-    terms = _terms_per_channel(group * weight.shape[1] + member, positions, channels)
-    total = Affine(np.ones((channels, 1, terms.shape[2]), dtype=np.int64), np.zeros(channels, dtype=np.int64))
+    channel = group * weight.shape[1] + member
+    terms = _terms_per_channel(channel, positions, channels)
+    excess = np.zeros(channels, dtype=np.int64)
+    np.add.at(excess, channel, raw * pair_weight.sum(axis=1))
+    total = Affine(np.ones((channels, 1, terms.shape[2]), dtype=np.int64), -excess)
     builder.append(total, builder.append(Gather(terms), direct, clamped))
 
 

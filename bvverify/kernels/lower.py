@@ -190,14 +190,15 @@ class _Lowering:
             raise UnsupportedLayer(f"layer {layer.name}: {kind} after dequantize; only a reshape may follow")
         if any(source.params is None for source in sources) and not isinstance(layer, Quantize | Reshape):
             raise UnsupportedLayer(f"layer {layer.name}: {kind} before the input is quantized")
-        if any(source.params is not None and source.params.signed for source in sources):
-            self._check_signed(layer)
         output = getattr(layer, "output", None)
         if isinstance(output, QuantParams):
             _check_scale(layer.name, output.scale)
+        signed = [params.signed for params in (output, *(source.params for source in sources)) if params is not None]
+        if any(signed) and not isinstance(layer, Quantize):
+            self._check_signed(layer, all(signed))
 
-    def _check_signed(self, layer: Layer) -> None:
-        linear = isinstance(layer, Linear) and self.target.engine is Engine.ONEDNN
+    def _check_signed(self, layer: Layer, everywhere: bool) -> None:
+        linear = isinstance(layer, Linear) and self.target.engine is Engine.ONEDNN and everywhere
         if not linear and not isinstance(layer, Relu | Reshape | Slice | Contiguous | Dequantize):
             raise NotExact(
                 f"layer {layer.name}: {type(layer).__name__} of qint8 activations is not modelled on {self.target}; "

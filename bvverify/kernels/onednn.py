@@ -25,8 +25,10 @@ def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa, image: tuple[int
     if isinstance(layer, Conv2d):
         assert image is not None
         _refuse_convolution(layer, isa, image)
-    premultiplied = isa is Isa.AVX2
-    return Kernel(_accumulation(layer, isa), OneDnnRequantization.of(layer, source, premultiplied=premultiplied))
+    formula = OneDnnRequantization.of(layer, source, avx2=isa is Isa.AVX2)
+    if source.signed and (isa is not Isa.AVX2 or source.zero_point):  # kernels without pairs of 16 bits
+        return Kernel(Accumulation.EXACT, formula)
+    return Kernel(_accumulation(layer, isa), formula)
 
 
 def _accumulation(layer: WeightedLayer, isa: Isa) -> Accumulation:
@@ -72,19 +74,20 @@ class OneDnnRequantization:
     `brgemm` post-ops).
 
     `premultiplied` kernels multiply the two scales first; the others apply them one after the other, with a
-    rounding in between.
+    rounding in between.  The reference kernel, which runs for signed bytes, `divides` by the output scale.
     """
 
     source_scale: Float32
     weight_scale: Float32
     premultiplied: bool
+    divides: bool
     bias: Float32 | None
-    output_reciprocal: Float32
-    zero_point: int
+    output_scale: Float32
+    output: QuantParams
     relu: bool
 
     @classmethod
-    def of(cls, layer: WeightedLayer, source: QuantParams, *, premultiplied: bool) -> "OneDnnRequantization":
+    def of(cls, layer: WeightedLayer, source: QuantParams, *, avx2: bool) -> "OneDnnRequantization":
         """Return the formula of `layer` fed by activations quantized as `source`."""
         one = np.float32(1.0)
         if isinstance(layer, Conv2d):
@@ -96,10 +99,11 @@ class OneDnnRequantization:
         return cls(
             source_scale=one / f32(1.0 / source.scale),
             weight_scale=weight_scale[:, None],
-            premultiplied=premultiplied,
+            premultiplied=avx2,
+            divides=source.signed and not avx2,
             bias=None if layer.bias is None else layer.bias[:, None],
-            output_reciprocal=one / (one / f32(1.0 / layer.output.scale)),
-            zero_point=layer.output.zero_point,
+            output_scale=one / f32(1.0 / layer.output.scale),
+            output=layer.output,
             relu=layer.relu,
         )
 
@@ -113,8 +117,10 @@ class OneDnnRequantization:
             value = value + self.bias
         if self.relu:
             value = np.maximum(value, np.float32(0))
-        value = value * self.output_reciprocal + np.float32(self.zero_point)
-        return np.rint(np.clip(value, np.float32(0), np.float32(255))).astype(np.int64)
+        scaled = value / self.output_scale if self.divides else value * (np.float32(1) / self.output_scale)
+        value = scaled + np.float32(self.output.zero_point)
+        least, greatest = np.float32(self.output.least), np.float32(self.output.greatest)
+        return np.rint(np.clip(value, least, greatest)).astype(np.int64)
 
     def refusal(self, lower: Integers, upper: Integers) -> str | None:
         return None

@@ -64,7 +64,8 @@ def _accumulate(
 ) -> Accumulator:
     weight = _grouped(layer, layer.weight.centered)
     stored = _grouped(layer, layer.weight.values.astype(np.int64))
-    saturating = saturating_pairs(builder, taps, stored, source.zero_point)
+    raw = -source.least
+    saturating = saturating_pairs(builder, taps, stored, source.zero_point, raw)
     if kernel.accumulation is Accumulation.EXACT or not saturating.any():
         accumulate_exact(builder, taps, weight, source.zero_point)
     elif kernel.accumulation is Accumulation.UNORDERED_PAIRS:
@@ -75,7 +76,7 @@ def _accumulate(
     elif layer.weight.zero_points.any():
         raise NotExact(f"layer {layer.name}: weights with a zero point on a saturating accumulator are not modelled")
     else:
-        accumulate_pairs(builder, taps, weight, source.zero_point, saturating)
+        accumulate_pairs(builder, taps, weight, source.zero_point, raw, saturating)
     lower, upper = (bound.reshape(-1, len(layer.weight.values)) for bound in builder.bounds)
     return Accumulator(layer.name, lower.min(axis=0), upper.max(axis=0), int(saturating.sum()))
 

@@ -15,8 +15,8 @@ from . import cases
 def pipelines(layer: WeightedLayer, source: QuantParams) -> dict[str, Requantization]:
     return {
         "fbgemm": fbgemm.FbgemmRequantization.of(layer, source),
-        "onednn": onednn.OneDnnRequantization.of(layer, source, premultiplied=False),
-        "onednn, scales premultiplied": onednn.OneDnnRequantization.of(layer, source, premultiplied=True),
+        "onednn": onednn.OneDnnRequantization.of(layer, source, avx2=False),
+        "onednn, scales premultiplied": onednn.OneDnnRequantization.of(layer, source, avx2=True),
         "qnnpack": qnnpack.QnnpackRequantization.of(layer, source),
     }
 
