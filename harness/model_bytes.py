@@ -56,7 +56,7 @@ def compare(deployed: DeployedModel, target: Target, inputs: npt.NDArray[np.floa
     with kernel_session(deployed, target) as kernels:
         for start in range(0, len(inputs), _BATCH):
             batch = inputs[start : start + _BATCH]
-            real = kernels.run(batch).layers
+            real = kernels.run(batch, rows=lowered.rows).layers
             for name, predicted in lowered.layer_bytes(lowered.quantizer.levels(batch)).items():
                 wrong = predicted != real[name]
                 compared += wrong.size

@@ -45,7 +45,7 @@ class Replayer(Closing):
 
         Every layer's bytes, and the order of the model's outputs, must be what the lowered network says.
         """
-        run = self._kernel().run(inputs)
+        run = self._kernel().run(inputs, rows=self._lowered.rows)
         predicted = self._lowered.layer_bytes(self._lowered.quantizer.levels(inputs))
         for name, expected in predicted.items():
             if not np.array_equal(run.layers[name], expected):

@@ -48,7 +48,8 @@ def append_activation(builder: NetworkBuilder, layer: Activation, source: Tensor
             "scalars, which is not modelled; call .contiguous() before it"
         )
     value, layout = append_elementwise(builder, layer, (source,), append, lanes_agree=agree)
-    return Tensor(value, layout, layer.output, source.channels_last and layer.function is not Function.ELU)
+    last = source.channels_last and layer.function is not Function.ELU
+    return Tensor(value, layout, layer.output, last, depends_on_place=not agree)
 
 
 def byte_table(layer: Activation, source: QuantParams, levels: Integers, lane: Lane, target: Target) -> Integers:

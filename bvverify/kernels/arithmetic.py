@@ -39,7 +39,7 @@ def append_add(builder: NetworkBuilder, layer: Add, sources: tuple[Tensor, ...],
         return kernel.append(builder, lane, values, bounds)
 
     value, layout = append_elementwise(builder, layer, (left, right), append, lanes_agree=agree)
-    return Tensor(value, layout, layer.output, left.channels_last)
+    return Tensor(value, layout, layer.output, left.channels_last, depends_on_place=not agree)
 
 
 def append_mul(builder: NetworkBuilder, layer: Mul, sources: tuple[Tensor, ...]) -> Tensor:

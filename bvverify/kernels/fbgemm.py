@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bvverify.errors import NotExact
 from bvverify.kernels.float32 import (
     Float32,
     Integers,
@@ -22,9 +23,44 @@ from bvverify.model import Conv2d, QuantParams
 
 def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
     """Return what FBGEMM runs for `layer` on activations quantized as `source`."""
-    saturates = isa is not Isa.AVX512_VNNI or (isinstance(layer, Conv2d) and _depthwise_fast_path(layer))
-    accumulation = Accumulation.SATURATING_PAIRS if saturates else Accumulation.EXACT
-    return Kernel(accumulation, FbgemmRequantization.of(layer, source))
+    return Kernel(_accumulation(layer, isa), FbgemmRequantization.of(layer, source))
+
+
+def _accumulation(layer: WeightedLayer, isa: Isa) -> Accumulation:
+    if isinstance(layer, Conv2d):
+        if _groupwise_path(layer):
+            return Accumulation.EXACT
+        if _depthwise_fast_path(layer):
+            return Accumulation.SATURATING_PAIRS
+    return Accumulation.EXACT if isa is Isa.AVX512_VNNI else Accumulation.SATURATING_PAIRS
+
+
+_GROUPS_TOGETHER = {2: 8, 4: 4, 8: 1, 16: 1}
+"""Channels per group for which there is a groupwise kernel, and how many groups it takes at a time."""
+
+
+def _groupwise_path(layer: Conv2d) -> bool:
+    """Return whether the 3x3 groupwise kernel runs, which sums exactly whatever the CPU.
+
+    Raises `NotExact` where the groups do not divide evenly: the kernel then writes beyond its memory.
+    """
+    outputs, channels, height, width = layer.weight.values.shape
+    together = _GROUPS_TOGETHER.get(channels, 0)
+    runs = (
+        together > 0
+        and outputs == channels * layer.groups
+        and layer.groups >= together
+        and (height, width) == (3, 3)
+        and layer.stride in ((1, 1), (2, 2))
+        and layer.dilation == (1, 1)
+        and layer.padding == (1, 1)
+    )
+    if runs and layer.groups % together:
+        raise NotExact(
+            f"layer {layer.name}: FBGEMM's 3x3 convolution of {layer.groups} groups of {channels} channels corrupts "
+            "memory; use another engine"
+        )
+    return runs
 
 
 def _depthwise_fast_path(layer: Conv2d) -> bool:

@@ -55,7 +55,8 @@ class LayerOutput:
 class LoweredModel:
     """The exact program of one model on one target.
 
-    The network maps input bytes to output bytes; `quantizer` maps real inputs to input bytes.
+    The network maps input bytes to output bytes; `quantizer` maps real inputs to input bytes. Where `depends_on_place`,
+    some kernel rounds an element by its place in memory: then the network is the model in batches of one.
     """
 
     target: Target
@@ -63,6 +64,12 @@ class LoweredModel:
     network: StepNetwork
     layers: tuple[LayerOutput, ...]
     accumulators: tuple[Accumulator, ...]
+    depends_on_place: bool = False
+
+    @property
+    def rows(self) -> int | None:
+        """How many inputs a kernel may be given at once to compute what the network says; None for any number."""
+        return 1 if self.depends_on_place else None
 
     def layer_bytes(self, inputs: IntArray) -> dict[str, IntArray]:
         """Return each layer's output bytes, int64 (n, *shape), for input bytes (n, *input_shape)."""
@@ -110,7 +117,8 @@ class _Lowering:
             raise UnsupportedLayer("the model does not quantize its input: expected quantize_per_tensor first")
         self.builder.resume(result.value, result.layout)
         network = self.builder.build()
-        return LoweredModel(self.target, self.quantizer, network, tuple(self.layers), tuple(self.accumulators))
+        depends = any(tensor.depends_on_place for tensor in self.tensors)
+        return LoweredModel(self.target, self.quantizer, network, tuple(self.layers), tuple(self.accumulators), depends)
 
     def _append(self, layer: Layer, sources: tuple[Tensor, ...]) -> Tensor:
         builder, source, target = self.builder, sources[0], self.target

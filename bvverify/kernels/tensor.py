@@ -12,7 +12,8 @@ from bvverify.network import IntArray, NetworkBuilder
 class Tensor:
     """One image's bytes: element `layout[i]` of the flattened StepNetwork value `value` is logical element i.
 
-    `params` is None before the input is quantized; `channels_last` says how the kernel's tensor lies in memory.
+    `params` is None before the input is quantized; `channels_last` says how the kernel's tensor lies in memory, and
+    `depends_on_place` that its elements were rounded by their place there.
     """
 
     value: int
@@ -20,6 +21,7 @@ class Tensor:
     params: QuantParams | None = None
     channels_last: bool = False
     dequantized: bool = False
+    depends_on_place: bool = False
 
     @property
     def format_is_certain(self) -> bool:

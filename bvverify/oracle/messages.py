@@ -29,9 +29,10 @@ class Runtime:
 
 @dataclass(frozen=True, eq=False)
 class RunModel:
-    """Request: run the loaded model on float32 inputs (n, *shape).  Answer: `Run`."""
+    """Request: run the loaded model on float32 inputs (n, *shape), `rows` at a time.  Answer: `Run`."""
 
     inputs: npt.NDArray[np.float32]
+    rows: int
 
 
 @dataclass(frozen=True, eq=False)

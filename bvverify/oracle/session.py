@@ -28,12 +28,14 @@ class KernelSession(Closing):
         self._child = Child("bvverify.oracle.worker", environment=environment)
         self._start()
 
-    def run(self, inputs: npt.NDArray[np.float32]) -> Run:
-        """Return what the kernels compute for float32 inputs (n, *shape); raise `TargetUnavailable` if they fail on
-        them.
+    def run(self, inputs: npt.NDArray[np.float32], *, rows: int | None = None) -> Run:
+        """Return what the kernels compute for float32 inputs (n, *shape), in batches of `rows`, all at once if None.
+
+        Raises `TargetUnavailable` if they fail on them.
         """
+        message = RunModel(np.ascontiguousarray(inputs), rows or max(1, len(inputs)))
         try:
-            result: Run = self._child.request(RunModel(np.ascontiguousarray(inputs)), seconds=_RUN_SECONDS)
+            result: Run = self._child.request(message, seconds=_RUN_SECONDS)
         except (ChildDied, ChildTimeout, RuntimeError) as error:
             self._child.close()
             self._start()

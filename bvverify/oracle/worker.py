@@ -25,8 +25,10 @@ class _Worker:
                 self._module = torch.jit.load(io.BytesIO(message.script), map_location="cpu").eval()
                 return Runtime(torch.__version__)
             case RunModel():
+                starts = range(0, max(1, len(message.inputs)), message.rows)
                 with torch.inference_mode():
-                    return _run(self._module, torch.from_numpy(message.inputs))
+                    parts = [message.inputs[start : start + message.rows] for start in starts]
+                    return _joined([_run(self._module, torch.from_numpy(part)) for part in parts])
 
 
 def _run(module: torch.jit.ScriptModule, inputs: torch.Tensor) -> Run:
@@ -46,6 +48,11 @@ def _run(module: torch.jit.ScriptModule, inputs: torch.Tensor) -> Run:
     if not np.array_equal(again, output):
         raise RuntimeError("the model run as a whole and operation by operation gave different results")
     return Run(output, layers)
+
+
+def _joined(runs: Sequence[Run]) -> Run:
+    layers = {name: np.concatenate([run.layers[name] for run in runs]) for name in runs[0].layers}
+    return Run(np.concatenate([run.output for run in runs]), layers)
 
 
 def _plain(tensor: torch.Tensor) -> npt.NDArray[Any]:

@@ -51,6 +51,8 @@ class Site:
     """Unique within the model: the path of the module that holds its parameters, or the operation's name and a
     number.
     """
+    keywords: tuple[str, ...] = ()
+    """Names of the last arguments, which the operation takes by keyword only."""
 
 
 Apply = Callable[[Site, Sequence[Any]], Any]
@@ -59,7 +61,8 @@ Apply = Callable[[Site, Sequence[Any]], Any]
 def call(site: Site, arguments: Sequence[Any]) -> Any:
     """Run the operation of a site for real."""
     operation, _ = torch._C._jit_get_operation(site.kind)
-    return operation(*arguments)
+    positional = len(arguments) - len(site.keywords)
+    return operation(*arguments[:positional], **dict(zip(site.keywords, arguments[positional:], strict=True)))
 
 
 def interpret(module: torch.jit.ScriptModule, inputs: Sequence[Any], apply: Apply) -> Any:
@@ -125,7 +128,7 @@ class _Interpreter:
             return [_CONVERSIONS[kind](arguments[0])]
         if kind in _PLAIN and all(_is_plain(argument) for argument in arguments):
             return [_PLAIN[kind](*arguments)]
-        site = Site(kind, self._label(kind, names))
+        site = Site(kind, self._label(kind, names), _keywords(node))
         result = self._apply(site, arguments)
         return [result] if node.outputsSize() == 1 else list(result or ())
 
@@ -141,6 +144,13 @@ class _Interpreter:
         base = next((owner.removesuffix("._packed_params") for owner in owners if owner), kind.partition("::")[2])
         self._labels[base] += 1
         return base if self._labels[base] == 1 else f"{base}_{self._labels[base]}"
+
+
+def _keywords(node: Any) -> tuple[str, ...]:
+    schema = node.schema()
+    if schema == "(no schema)":
+        return ()
+    return tuple(argument.name for argument in torch._C.parse_schema(schema).arguments if argument.kwarg_only)
 
 
 def _is_plain(value: Any) -> bool:
