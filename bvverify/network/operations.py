@@ -157,7 +157,15 @@ class Step:
 
     @cached_property
     def _lines(self) -> dict[np.dtype[Any], Line | None]:
-        return {np.dtype(dtype): fit_line(self.thresholds, np.dtype(dtype)) for dtype in (np.float32, np.float64)}
+        return {}
+
+    def _line(self, dtype: np.dtype[Any]) -> Line | None:
+        """Return the line near the staircase for rows of `dtype`, made when first asked for."""
+        if dtype not in (np.float32, np.float64):
+            return None
+        if dtype not in self._lines:
+            self._lines[dtype] = fit_line(self.thresholds, dtype)
+        return self._lines[dtype]
 
     @property
     def levels(self) -> int:
@@ -172,7 +180,7 @@ class Step:
 
     def apply(self, x: Numbers) -> Numbers:
         rows = x.reshape(-1, len(self.thresholds))
-        line = self._lines.get(x.dtype)
+        line = self._line(x.dtype)
         reached = count_reached(self.thresholds, rows) if line is None else line.count(rows)
         result = reached.reshape(x.shape)
         if self.base:

@@ -9,7 +9,7 @@ from bvverify.kernels.lower import lower
 from bvverify.kernels.target import Target
 from bvverify.model import Conv2d, MaxPool2d, Relu, Reshape
 
-from . import cases
+from harness.generate import weighted as cases
 from .agreement import compare
 from .conftest import Kernels
 from .layers import conv, linear, max_pool, model, weight

@@ -9,7 +9,7 @@ import pytest
 from bvverify.kernels.target import Engine, Isa, Target
 from bvverify.model import QuantizedModel
 
-from . import cases
+from harness.generate import weighted as cases
 from .agreement import compare
 from .conftest import Kernels
 

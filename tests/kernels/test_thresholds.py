@@ -9,7 +9,7 @@ from bvverify.kernels.target import Isa
 from bvverify.model import Linear, QuantParams
 from bvverify.network import step_of_rule
 
-from . import cases
+from harness.generate import weighted as cases
 
 
 def pipelines(layer: WeightedLayer, source: QuantParams) -> dict[str, Requantization]:
