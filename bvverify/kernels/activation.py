@@ -65,21 +65,20 @@ def byte_table(layer: Activation, source: QuantParams, levels: Integers, lane: L
     if target.engine is Engine.QNNPACK and layer.function is Function.HARDSWISH:
         return _qnnpack_hardswish(dequantize(levels, source, Lane.SCALAR), layer.output)
     value = dequantize(levels, source, lane)
-    with np.errstate(over="ignore"):
-        match layer.function:
-            case Function.LEAKY_RELU:
-                return quantize(_leaky(value, np.float32(layer.arguments[0])), layer.output, lane)
-            case Function.HARDSWISH:
-                reciprocal = np.asarray(f32(1.0 / layer.output.scale)) if lane is Lane.VECTOR else None
-                return quantize(value * _relu6(value) / np.float32(6), layer.output, lane, reciprocal=reciprocal)
-            case Function.HARDSIGMOID:
-                return quantize(_relu6(value) / np.float32(6), layer.output, lane)
-            case Function.ELU:
-                return _certain(layer, value, _elu(layer.arguments[0]), lane)
-            case Function.SIGMOID:
-                return _certain(layer, value, lambda x: 1 / (1 + np.exp(-x)), lane)
-            case Function.TANH:
-                return _certain(layer, value, np.tanh, lane)
+    match layer.function:
+        case Function.LEAKY_RELU:
+            return quantize(_leaky(value, np.float32(layer.arguments[0])), layer.output, lane)
+        case Function.HARDSWISH:
+            reciprocal = np.asarray(f32(1.0 / layer.output.scale)) if lane is Lane.VECTOR else None
+            return quantize(value * _relu6(value) / np.float32(6), layer.output, lane, reciprocal=reciprocal)
+        case Function.HARDSIGMOID:
+            return quantize(_relu6(value) / np.float32(6), layer.output, lane)
+        case Function.ELU:
+            return _certain(layer, value, _elu(layer.arguments[0]), lane)
+        case Function.SIGMOID:
+            return _certain(layer, value, lambda x: 1 / (1 + np.exp(-x)), lane)
+        case Function.TANH:
+            return _certain(layer, value, np.tanh, lane)
 
 
 _Real = npt.NDArray[np.float64]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bvverify.errors import NotExact
-from bvverify.kernels.conversion import Lane, dequantize, quantize
+from bvverify.kernels.conversion import Lane, LeavesInt32, dequantize, quantize
 from bvverify.kernels.float32 import Float32, Integers, f32, saturate_int16, saturate_uint8
 from bvverify.kernels.lanes import append_elementwise
 from bvverify.kernels.target import Engine, Target
@@ -54,10 +54,9 @@ def append_mul(builder: NetworkBuilder, layer: Mul, sources: tuple[Tensor, ...])
         ]
         builder.append(Product(), *centered)
         lower, upper = (np.array([end]) for end in (builder.bounds[0].min(), builder.bounds[1].max()))
-        if max(abs(int(lower[0])), abs(int(upper[0]))) * float(_mul_multiplier(layer, left, right)) >= 2.0**31:
-            raise NotExact(
-                f"layer {layer.name}: a product may leave int32 after scaling, where vector and scalar lanes differ"
-            )
+        greatest = max(abs(int(lower[0])), abs(int(upper[0])))
+        if not greatest * float(_multiplier(layer, _params(left), _params(right))) < 2.0**31:
+            raise LeavesInt32
         return _append_step(builder, rule, lower, upper, builder.shape_of(values[0]))
 
     value, layout = append_elementwise(builder, layer, (left, right), append, lanes_agree=True)
@@ -111,8 +110,6 @@ class AtenAdd:
         exponent = _common_exponent(np.concatenate(reals))
         if (np.abs(np.concatenate(reals)) >= math.ldexp(1.0, 58 + exponent)).any():
             raise NotExact(f"layer {self.layer.name}: add of two scales that are too far apart to be modelled")
-        if max(float(np.abs(real).max()) for real in reals) >= 2.0**29 * self.layer.output.scale:
-            raise NotExact(f"layer {self.layer.name}: a sum may leave int32, where the kernel's lanes differ")
         tables = [
             np.array([int(math.ldexp(float(number), -exponent)) for number in real], dtype=np.int64) for real in reals
         ]
@@ -195,10 +192,6 @@ def _common_exponent(reals: Float32) -> int:
 
 def _multiplier(layer: Mul, left: QuantParams, right: QuantParams) -> Float32:
     return np.asarray(f32(left.scale) * f32(right.scale) * (np.float32(1) / f32(layer.output.scale)))
-
-
-def _mul_multiplier(layer: Mul, left: Tensor, right: Tensor) -> Float32:
-    return _multiplier(layer, _params(left), _params(right))
 
 
 def _params(tensor: Tensor) -> QuantParams:

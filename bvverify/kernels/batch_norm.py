@@ -7,6 +7,7 @@ Source: ATen `native/quantized/cpu/Normalization.cpp`, `kernels/QuantizedOpKerne
 import numpy as np
 
 from bvverify.errors import NotExact
+from bvverify.kernels.conversion import LeavesInt32
 from bvverify.kernels.float32 import Integers, f32, fma, round_to_int32
 from bvverify.kernels.tensor import Tensor
 from bvverify.model import BatchNorm2d, QuantParams
@@ -36,7 +37,7 @@ def batch_norm_tables(layer: BatchNorm2d, source: QuantParams) -> Integers:
         raise NotExact(f"layer {layer.name}: its scales lead out of the finite float32 numbers")
     centered = (np.arange(source.least, source.greatest + 1) - source.zero_point).astype(np.float32)
     value = fma(centered[None, :], alpha[:, None], beta[:, None])
-    if (np.abs(value) >= 2.0**31).any():
-        raise NotExact(f"layer {layer.name}: a normalized value may leave int32, where the kernel wraps around")
+    if not (np.abs(value) < 2.0**31).all():
+        raise LeavesInt32
     levels = np.clip(round_to_int32(value) + layer.output.zero_point, 0, 255)
     return np.maximum(levels, layer.output.zero_point) if layer.relu else levels

@@ -22,6 +22,10 @@ class Lane(Enum):
     SCALAR = "scalar"
 
 
+class LeavesInt32(ArithmeticError):
+    """A value in output units leaves int32, where vector and scalar conversions differ and are not modelled."""
+
+
 def dequantize(levels: Integers, params: QuantParams, lane: Lane) -> Float32:
     """Return the float32 values of bytes.  In a vector, one fused multiply-add; a zero point need not give 0."""
     scale = np.asarray(f32(params.scale))
@@ -34,13 +38,16 @@ def dequantize(levels: Integers, params: QuantParams, lane: Lane) -> Float32:
 def quantize(values: Float32, params: QuantParams, lane: Lane, *, reciprocal: Float32 | None = None) -> Integers:
     """Return the bytes of float32 values: a vector rounds before it adds the zero point, a scalar after.
 
-    `reciprocal` of the scale, where the kernel does not compute it from the float32 scale.
+    `reciprocal` of the scale, where the kernel does not compute it from the float32 scale.  Raises `LeavesInt32`.
     """
     inverse = np.float32(1) / f32(params.scale) if reciprocal is None else reciprocal
+    scaled = values * inverse
+    if not (np.abs(scaled) < 2.0**31).all():
+        raise LeavesInt32
     if lane is Lane.VECTOR:
-        levels = round_to_int32(np.minimum(values * inverse, LARGEST_CONVERTIBLE)) + params.zero_point
+        levels = round_to_int32(np.minimum(scaled, LARGEST_CONVERTIBLE)) + params.zero_point
     else:
-        levels = np.rint((values * inverse + np.float32(params.zero_point)).astype(np.float64)).astype(np.int64)
+        levels = np.rint((scaled + np.float32(params.zero_point)).astype(np.float64)).astype(np.int64)
     return np.clip(levels, params.least, params.greatest)
 
 

@@ -9,7 +9,7 @@ from bvverify.kernels.activation import append_activation
 from bvverify.kernels.arithmetic import append_add, append_mul
 from bvverify.kernels.batch_norm import append_batch_norm
 from bvverify.kernels.concatenation import append_cat
-from bvverify.kernels.conversion import Lane, quantize
+from bvverify.kernels.conversion import Lane, LeavesInt32, quantize
 from bvverify.kernels.pooling import append_adaptive_avg_pool, append_avg_pool, append_mean
 from bvverify.kernels.quantizer import Quantizer
 from bvverify.kernels.target import Engine, Target
@@ -106,7 +106,15 @@ class _Lowering:
     def add(self, layer: Layer, numbers: tuple[int, ...]) -> None:
         sources = tuple(self.tensors[number] for number in numbers)
         self._check_sources(layer, sources)
-        result = self._append(layer, sources)
+        try:
+            # What leaves the finite numbers is refused below by explicit checks.
+            with np.errstate(over="ignore", invalid="ignore"):
+                result = self._append(layer, sources)
+        except LeavesInt32 as error:
+            raise NotExact(
+                f"layer {layer.name}: a value may leave int32 in units of the output, where the kernel's vector and "
+                "scalar code differ"
+            ) from error
         self.tensors.append(result)
         if not isinstance(layer, Reshape | Dequantize):
             self.layers.append(LayerOutput(layer.name, result.value, result.layout))

@@ -18,6 +18,7 @@ from bvverify.model import (
     Quantize,
     QuantizedModel,
     QuantParams,
+    Relu,
     Slice,
 )
 from bvverify.model.quantized import Layer
@@ -73,10 +74,39 @@ def two_input_model(rng: Rng, kind: str) -> QuantizedModel:
     return QuantizedModel((2 * shape[0], *shape[1:]), tuple(layers), tuple(sources))
 
 
-def activation_model(rng: Rng) -> QuantizedModel:
+def every_pair_model(rng: Rng, kind: str) -> QuantizedModel:
+    """Return add or mul of two tensors of 8192 bytes, of two scales."""
+    base, size = params(rng), 8192
+    quantize = Quantize("quantize", base)
+    other = near(rng, base)
+    slices = [Slice(f"slice{index}", 0, index * size, (index + 1) * size) for index in range(2)]
+    output = near(rng, base)
+    relu = bool(rng.random() < 0.3)
+    last: Layer = Add("add", relu, output)
+    if kind == "mul":
+        factor = float(_pick(rng, 1.0, 16.0, 100.0, 255.0))
+        last = Mul("mul", relu, QuantParams(base.scale * other.scale * factor, output.zero_point))
+    layers = (quantize, *slices, Cat("requantize", 0, other), last)
+    return QuantizedModel((2 * size,), layers, ((0,), (1,), (1,), (3,), (2, 4)))
+
+
+def every_pair(rng: Rng, model: QuantizedModel) -> list[npt.NDArray[np.uint8]]:
+    """Return eight images that together hold all pairs of bytes; all of them meet vector lanes."""
+    first, second = (axis.reshape(-1) for axis in np.meshgrid(np.arange(256), np.arange(256)))
+    return [
+        np.concatenate([first[start : start + 8192], second[start : start + 8192]])[None].astype(np.uint8)
+        for start in range(0, 65536, 8192)
+    ]
+
+
+def relu_model(rng: Rng) -> QuantizedModel:
+    """Return one ReLU on bytes."""
+    return _unary(rng, params(rng), Relu("relu"))
+
+
+def activation_model(rng: Rng, function: Function) -> QuantizedModel:
     """Return one function of bytes."""
     source = params(rng)
-    function = Function(rng.choice(list(Function)))
     arguments: tuple[float, ...] = ()
     output = near(rng, source)
     if function is Function.LEAKY_RELU:
@@ -101,28 +131,30 @@ def clamp_model(rng: Rng) -> QuantizedModel:
     return _unary(rng, source, Hardtanh("clamp", float(ends[0]), float(ends[1])))
 
 
-def average_model(rng: Rng) -> QuantizedModel:
-    """Return an average pooling, an adaptive one, or a mean, of an image in either order in memory."""
-    source = params(rng)
-    channels, height, width = int(rng.integers(1, 40)), int(rng.integers(1, 10)), int(rng.integers(1, 10))
-    layers: list[Layer] = [Quantize("quantize", source)]
-    if rng.random() < 0.6:
-        layers.append(Contiguous("order", True))
-    kind = rng.choice(["window", "adaptive", "mean"], p=[0.5, 0.35, 0.15])
-    if kind == "window":
-        kernel = int(rng.integers(1, min(height, 4) + 1)), int(rng.integers(1, min(width, 4) + 1))
-        padding = int(rng.integers(0, kernel[0] // 2 + 1)), int(rng.integers(0, kernel[1] // 2 + 1))
-        stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
-        divisor = None if rng.random() < 0.8 else int(rng.integers(1, 20))
-        counted, ceil = bool(rng.random() < 0.5), bool(rng.random() < 0.3)
-        layers.append(AvgPool2d("pool", kernel, stride, padding, ceil, counted, divisor))
-    elif kind == "adaptive":
-        size = int(rng.integers(1, height + 3)), int(rng.integers(1, width + 3))
-        layers.append(AdaptiveAvgPool2d("pool", size))
-    else:
-        axes = ((1, 2), (2,), (0, 1, 2), (1,))[int(rng.integers(0, 4))]
-        layers.append(Mean("mean", axes, bool(rng.random() < 0.5)))
-    return QuantizedModel((channels, height, width), tuple(layers))
+def avg_pool_model(rng: Rng) -> QuantizedModel:
+    """Return an average pooling of an image in either order in memory."""
+    layers, (channels, height, width) = _image(rng)
+    kernel = int(rng.integers(1, min(height, 4) + 1)), int(rng.integers(1, min(width, 4) + 1))
+    padding = int(rng.integers(0, kernel[0] // 2 + 1)), int(rng.integers(0, kernel[1] // 2 + 1))
+    stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    divisor = None if rng.random() < 0.8 else int(rng.integers(1, 20))
+    counted, ceil = bool(rng.random() < 0.5), bool(rng.random() < 0.3)
+    pool = AvgPool2d("pool", kernel, stride, padding, ceil, counted, divisor)
+    return QuantizedModel((channels, height, width), (*layers, pool))
+
+
+def adaptive_avg_pool_model(rng: Rng) -> QuantizedModel:
+    """Return an adaptive average pooling of an image in either order in memory, to fewer or more pixels."""
+    layers, (channels, height, width) = _image(rng)
+    size = int(rng.integers(1, height + 3)), int(rng.integers(1, width + 3))
+    return QuantizedModel((channels, height, width), (*layers, AdaptiveAvgPool2d("pool", size)))
+
+
+def mean_model(rng: Rng) -> QuantizedModel:
+    """Return a mean over some axes of an image in either order in memory."""
+    layers, shape = _image(rng)
+    axes = ((1, 2), (2,), (0, 1, 2), (1,))[int(rng.integers(0, 4))]
+    return QuantizedModel(shape, (*layers, Mean("mean", axes, bool(rng.random() < 0.5))))
 
 
 def batch_norm_model(rng: Rng) -> QuantizedModel:
@@ -152,6 +184,14 @@ def random_bytes(rng: Rng, model: QuantizedModel, rows: int) -> npt.NDArray[np.u
     if rows > 2:
         bits[2] = rng.integers(0, 256)
     return bits.astype(np.uint8)
+
+
+def _image(rng: Rng) -> tuple[list[Layer], tuple[int, int, int]]:
+    """Return the beginning of a model, and the shape of its images."""
+    layers: list[Layer] = [Quantize("quantize", params(rng))]
+    if rng.random() < 0.5:
+        layers.append(Contiguous("order", True))
+    return layers, (int(rng.integers(1, 40)), int(rng.integers(1, 10)), int(rng.integers(1, 10)))
 
 
 def _pick(rng: Rng, *values: float) -> float:

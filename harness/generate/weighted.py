@@ -1,9 +1,22 @@
 """Random quantized models and inputs that go where kernels differ: ties, saturation, corners, odd geometries."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
-from bvverify.model import Conv2d, Linear, MaxPool2d, Quantize, QuantizedModel, QuantParams, Relu, Reshape, Weight
+from bvverify.model import (
+    Contiguous,
+    Conv2d,
+    Linear,
+    MaxPool2d,
+    Quantize,
+    QuantizedModel,
+    QuantParams,
+    Relu,
+    Reshape,
+    Weight,
+)
 from bvverify.model.quantized import Layer, Pair
 from bvverify.network import Window
 
@@ -15,12 +28,12 @@ def linear_model(rng: Rng) -> QuantizedModel:
     """Return one or two linear layers, K in 1..300 and N in 1..40."""
     features = _size(rng, 300)
     ties = rng.random() < 0.4
-    layers: list[Layer] = [Quantize("quantize", _params(rng, _input_scale(rng, ties)))]
-    source, width = layers[0].output, features
+    layers: list[Quantize | Linear] = [Quantize("quantize", _params(rng, _input_scale(rng, ties)))]
+    width = features
     for index in range(1 + (rng.random() < 0.3)):
         outputs = _size(rng, 40)
-        layers.append(_linear(rng, f"fc{index}", source, (outputs, width), ties))
-        source, width = layers[-1].output, outputs
+        layers.append(_linear(rng, f"fc{index}", layers[-1].output, (outputs, width), ties))
+        width = outputs
     return QuantizedModel((features,), tuple(layers))
 
 
@@ -74,9 +87,51 @@ def pool(rng: Rng, name: str, size: Pair) -> MaxPool2d:
             return MaxPool2d(name, kernel, stride, padding, dilation, bool(rng.random() < 0.5))
 
 
+def far_linear_model(rng: Rng) -> QuantizedModel:
+    """Return a linear layer whose accumulators pass 2**24, where float32 loses integers, or come near the ends of
+    int32; scales reach from the least normal float32 numbers to huge ones.
+    """
+    features = int(rng.choice([3000, 9000, 30000, 65000], p=[0.5, 0.3, 0.15, 0.05]))
+    outputs = int(rng.integers(1, 4))
+    quantize = Quantize("quantize", _params(rng, 10.0 ** rng.uniform(-30, 20)))
+    values = rng.integers(90, 128, (outputs, features)) * rng.choice([-1, 1], (outputs, 1))
+    per_channel = bool(rng.random() < 0.5)
+    scales = 10.0 ** rng.uniform(-6, 4) * rng.uniform(0.5, 2, outputs if per_channel else 1)
+    weight = Weight(values.astype(np.int8), scales, np.zeros(len(scales), dtype=np.int64), per_channel)
+    unit = quantize.output.scale * float(scales[0])
+    output = _params(rng, unit * features * 100 * 2.0 ** rng.uniform(-4, 2))
+    bias = None if rng.random() < 0.5 else (rng.normal(size=outputs) * unit * features * 1000).astype(np.float32)
+    return QuantizedModel((features,), (quantize, Linear("fc", weight, bias, bool(rng.random() < 0.3), output)))
+
+
+def signed_model(rng: Rng) -> QuantizedModel:
+    """Return linear layers on qint8 activations."""
+    model = linear_model(rng) if rng.random() < 0.7 else tie_linear_model(rng)
+    layers = [
+        replace(layer, output=_signed(layer.output)) for layer in model.layers if isinstance(layer, Quantize | Linear)
+    ]
+    return QuantizedModel(model.input_shape, tuple(layers))
+
+
+def _signed(params: QuantParams) -> QuantParams:
+    return QuantParams(params.scale, params.zero_point - 128 if params.zero_point else 0, True)
+
+
+def max_pool_model(rng: Rng) -> QuantizedModel:
+    """Return a max-pooling of an image in either order in memory."""
+    height, width = _pair(rng, 2, 12)
+    layers: list[Layer] = [Quantize("quantize", _params(rng, 0.1))]
+    if rng.random() < 0.5:
+        layers.append(Contiguous("order", True))
+    layers.append(pool(rng, "pool", (height, width)))
+    return QuantizedModel((int(rng.integers(1, 20)), height, width), tuple(layers))
+
+
 def inputs_for(rng: Rng, model: QuantizedModel) -> npt.NDArray[np.float32]:
     """Return float inputs whose bytes are random, at the corners 0 and 255, and constant."""
-    params = model.layers[0].output
+    first = model.layers[0]
+    assert isinstance(first, Quantize)
+    params = first.output
     if np.prod(model.input_shape) <= 2:
         bits = np.broadcast_to(np.arange(256).reshape(256, *(1,) * len(model.input_shape)), (256, *model.input_shape))
         return ((bits - params.zero_point) * params.scale).astype(np.float32)
@@ -98,6 +153,8 @@ def _conv(
 ) -> tuple[Conv2d, tuple[int, int, int]]:
     while True:
         channels = shape[0] if shape else None
+        if channels is None and rng.random() < 0.15:
+            return _groupwise(rng, name, source, ties)
         fast = rng.random() < 0.2 and (channels is None or channels % 8 == 0)
         groups, inputs, outputs = _channels(rng, channels, depthwise=fast)
         kernel = (int(rng.choice([3, 5, 7])),) * 2 if fast else _pair(rng, 1, 5)
@@ -112,6 +169,17 @@ def _conv(
     weight, bias, output = _parameters(rng, source, (outputs, inputs // groups, *kernel), ties)
     layer = Conv2d(name, weight, bias, bool(rng.random() < 0.4), output, stride, padding, dilation, groups)
     return layer, (inputs, *size)
+
+
+def _groupwise(rng: Rng, name: str, source: QuantParams, ties: bool) -> tuple[Conv2d, tuple[int, int, int]]:
+    """Return a convolution of the kind for which libraries have kernels of their own: 3x3 on 2 to 16 channels."""
+    channels = int(rng.choice([2, 4, 8, 16]))
+    groups = int(rng.integers(1, 1 + 64 // channels))
+    stride = (int(rng.integers(1, 3)),) * 2
+    size = _pair(rng, 1, 8)
+    weight, bias, output = _parameters(rng, source, (channels * groups, channels, 3, 3), ties)
+    layer = Conv2d(name, weight, bias, bool(rng.random() < 0.4), output, stride, (1, 1), (1, 1), groups)
+    return layer, (channels * groups, *size)
 
 
 def _channels(rng: Rng, inputs: int | None, *, depthwise: bool) -> tuple[int, int, int]:
@@ -211,7 +279,7 @@ def _bias(rng: Rng, channels: int, unit: float, typical: float) -> npt.NDArray[n
 
 
 def _params(rng: Rng, scale: float) -> QuantParams:
-    return QuantParams(float(scale), int(rng.choice([0, 0, 255, 128, 1, rng.integers(0, 256)])))
+    return QuantParams(float(scale), int(rng.choice([0, 0, 255, 128, 1, int(rng.integers(0, 256))])))
 
 
 def _input_scale(rng: Rng, ties: bool) -> float:

@@ -1,0 +1,127 @@
+"""One operation on one target: our bytes against the kernel's, case by case."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bvverify.errors import NotExact
+from bvverify.kernels.availability import unavailable
+from bvverify.kernels.lower import LoweredModel, lower
+from bvverify.kernels.target import Target
+from bvverify.model import Contiguous, Quantize, QuantizedModel, Reshape, Slice
+from bvverify.network import IntArray
+from bvverify.oracle import LayerBytes
+from harness.differential.operations import Operation
+from harness.pool import KernelPool
+
+_CASES_PER_REQUEST = 64
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A case that the semantics does not explain."""
+
+    operation: str
+    target: str
+    seed: int
+    what: str
+
+
+@dataclass
+class Tally:
+    """What happened to the cases of one operation on one target."""
+
+    compared: int = 0
+    """Cases all of whose bytes were compared."""
+    bytes: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    """Cases that lowering refuses, by reason."""
+    unavailable: int = 0
+    """Cases that this machine cannot run on the target."""
+    mismatches: list[Mismatch] = field(default_factory=list)
+
+
+def compare(pool: KernelPool, operation: Operation, target: Target, seeds: Iterable[int]) -> Tally:
+    """Return the tally of the cases of `seeds`."""
+    tally = Tally()
+    waiting: list[tuple[int, LoweredModel, npt.NDArray[Any]]] = []
+    models: list[QuantizedModel] = []
+    for seed in seeds:
+        model, batches = operation.case(seed)
+        if unavailable(model, target) is not None:
+            tally.unavailable += 1
+            continue
+        try:
+            lowered = lower(model, target)
+        except NotExact as refusal:
+            tally.refused[reason_of(refusal)] += 1
+            continue
+        tally.compared += 1
+        waiting += [(seed, lowered, batch) for batch in batches]
+        models += [model] * len(batches)
+        if len(waiting) >= _CASES_PER_REQUEST:
+            _settle(pool, operation, target, waiting, models, tally)
+    _settle(pool, operation, target, waiting, models, tally)
+    return tally
+
+
+def _settle(
+    pool: KernelPool,
+    operation: Operation,
+    target: Target,
+    waiting: list[tuple[int, LoweredModel, npt.NDArray[Any]]],
+    models: list[QuantizedModel],
+    tally: Tally,
+) -> None:
+    """Run the waiting batches on the kernels, compare, and forget them."""
+    results = pool.run(target, [(model, batch) for model, (_, _, batch) in zip(models, waiting, strict=True)])
+    for (seed, lowered, batch), model, real in zip(waiting, models, results, strict=True):
+        what = difference(lowered, batch, real)
+        if what is not None:
+            tally.mismatches.append(Mismatch(operation.name, str(target), seed, what))
+        elif not isinstance(real, str):
+            tally.bytes += sum(real[name].size for name in computed(model, batch))
+    waiting.clear()
+    models.clear()
+
+
+def difference(lowered: LoweredModel, batch: npt.NDArray[Any], real: LayerBytes | str) -> str | None:
+    """Return how the kernel's answer differs from our bytes in any layer, or None if it does not."""
+    if isinstance(real, str):
+        return f"the kernel gave no bytes: {real}"
+    for name, predicted in lowered.layer_bytes(levels_of(lowered, batch)).items():
+        if predicted.shape != real[name].shape:
+            return f"layer {name}: shape {predicted.shape}, the kernel's is {real[name].shape}"
+        wrong = np.argwhere(predicted != real[name])
+        if len(wrong):
+            place = tuple(wrong[0].tolist())
+            values = f"predicted {predicted[place]}, the kernel computed {real[name][place]}"
+            return f"layer {name}: {len(wrong)} bytes differ, first at {place}: {values}"
+    return None
+
+
+def computed(model: QuantizedModel, batch: npt.NDArray[Any]) -> list[str]:
+    """Return the names of the layers whose bytes a kernel computes: not those that were given, nor copies."""
+    given = (Slice, Contiguous, Reshape) if batch.dtype == np.float32 else (Quantize, Slice, Contiguous, Reshape)
+    return [layer.name for layer in model.layers if not isinstance(layer, given)]
+
+
+def levels_of(lowered: LoweredModel, batch: npt.NDArray[Any]) -> IntArray:
+    """Return a batch as integer levels: floats are quantized, bytes taken as they are."""
+    if batch.dtype == np.float32:
+        return lowered.quantizer.levels(batch)
+    return batch.astype(np.int64)
+
+
+def reason_of(refusal: NotExact) -> str:
+    """Return a refusal without the layer's name."""
+    return str(refusal).partition(": ")[2] or str(refusal)
+
+
+def unexplained(tallies: Sequence[Tally]) -> list[Mismatch]:
+    """Return all mismatches."""
+    return [mismatch for tally in tallies for mismatch in tally.mismatches]
