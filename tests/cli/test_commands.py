@@ -235,7 +235,7 @@ def test_targets_lists_all_of_them(tmp_path: Path) -> None:
 def test_an_unforeseen_error_ends_with_code_4(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "app", lambda: 1 / 0)
+    monkeypatch.setattr("bvverify.cli.commands.app", lambda: 1 / 0)
     monkeypatch.delenv("BVVERIFY_TRACEBACK", raising=False)
     with pytest.raises(SystemExit) as stop:
         cli.main()

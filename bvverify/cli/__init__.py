@@ -1,0 +1,5 @@
+"""The command line: `bvverify verify`, `inspect`, `export`, `targets`."""
+
+from bvverify.cli.commands import app, main
+
+__all__ = ["app", "main"]
