@@ -76,8 +76,13 @@ class Child(Closing):
             self.close()
             raise
 
+    def kill(self) -> None:
+        """Kill the child, if it runs, from any thread: a request that waits for it ends with `ChildDied`."""
+        if (process := self._process) is not None:
+            process.kill()
+
     def close(self) -> None:
-        """Kill the child, if it runs."""
+        """Kill the child, if it runs, and let go of its pipes; no request may be under way."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()

@@ -15,9 +15,11 @@ from bvverify.network import (
     Clamp,
     Gather,
     IntArray,
+    Lookup,
     Max,
     NetworkBuilder,
     Operation,
+    Product,
     Step,
     StepNetwork,
     Window,
@@ -61,6 +63,11 @@ def _reference(operation: Operation, sources: Sequence[list[int]], shape: tuple[
             return [lower if x < lower else upper if x > upper else x for x in first]
         case Max():
             return [max(first[start : start + shape[-1]]) for start in range(0, len(first), shape[-1])]
+        case Lookup(lower, table):
+            rows = table.tolist()
+            return [rows[i % len(rows)][x - lower] for i, x in enumerate(first)]
+        case Product():
+            return [left * right for left, right in zip(first, sources[1], strict=True)]
 
 
 def _reference_affine(weight: list[list[list[int]]], offset: list[int], x: list[int]) -> list[int]:
@@ -201,7 +208,22 @@ def batches(draw: st.DrawFn, network: StepNetwork, *, min_size: int = 0, max_siz
 
 
 def _append_block(draw: st.DrawFn, builder: NetworkBuilder) -> None:
-    kind = draw(st.sampled_from(["dense", "dense-step", "conv2d", "conv2d-step", "max_pool2d", "clamp"]))
+    kind = draw(
+        st.sampled_from(
+            [
+                "dense",
+                "dense-step",
+                "conv2d",
+                "conv2d-step",
+                "max_pool2d",
+                "clamp",
+                "lookup",
+                "product",
+                "sum",
+                "one-row",
+            ]
+        )
+    )
     image = builder.layout.ndim == 3
     if kind.startswith("conv2d") and image:
         _append_conv(draw, builder)
@@ -209,11 +231,53 @@ def _append_block(draw: st.DrawFn, builder: NetworkBuilder) -> None:
         _append_pool(draw, builder)
     elif kind == "clamp":
         _append_clamp(draw, builder)
+    elif kind == "lookup":
+        _append_lookup(draw, builder)
+    elif kind in ("product", "sum"):
+        _append_branches(draw, builder, kind)
+    elif kind == "one-row":
+        _append_one_row(draw, builder)
     else:
         builder.reshape((builder.layout.size,))
         _append_dense(draw, builder, draw(st.integers(1, 4)))
     if kind.endswith("step") and len(builder.bounds[0].shape) == 2:
         builder.step(draw(steps(*builder.bounds)))
+
+
+def _append_lookup(draw: st.DrawFn, builder: NetworkBuilder) -> None:
+    """Append a table for the whole range of the value: one row for all elements, or one per channel."""
+    lower, upper = builder.bounds
+    low, high = int(lower.min()), int(upper.max())
+    if high - low > 300:
+        return
+    rows = lower.shape[1] if lower.ndim == 2 and draw(st.booleans()) else 1
+    random, size = draw(randoms), draw(st.sampled_from([1, 3, 100]))
+    table = random.integers(-size, size + 1, size=(rows, high - low + 1 + draw(st.integers(0, 2))))
+    builder.lookup(Lookup(low, np.sort(table, axis=1) if draw(st.booleans()) else table))
+
+
+def _append_branches(draw: st.DrawFn, builder: NetworkBuilder, kind: str) -> None:
+    """Append the product or the sum of the value with a clamped copy of itself."""
+    value, layout = builder.value, builder.layout
+    _append_clamp(draw, builder)
+    clamped = builder.value
+    shape = builder.shape_of(value)
+    size = int(np.prod(shape))
+    if max(abs(int(end)) for bound in builder.bounds for end in (bound.min(), bound.max())) > 2**20:
+        return
+    if kind == "product":
+        builder.append(Product(), value, clamped)
+    else:
+        pairs = builder.append(Gather(np.arange(2 * size).reshape(2, size).T), value, clamped)
+        builder.append(Affine([[[draw(st.integers(-3, 3)), draw(st.integers(-3, 3))]]], [0]), pairs)
+        builder.append(Gather(np.arange(size).reshape(shape)), builder.value)
+    builder.resume(builder.value, layout)
+
+
+def _append_one_row(draw: st.DrawFn, builder: NetworkBuilder) -> None:
+    """Append a staircase with one row of thresholds for every element."""
+    ends = [np.array([[end]]) for end in (builder.bounds[0].min(), builder.bounds[1].max())]
+    builder.step(draw(steps(*ends)))
 
 
 def _append_dense(draw: st.DrawFn, builder: NetworkBuilder, outputs: int) -> None:

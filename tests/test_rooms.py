@@ -22,6 +22,7 @@ ALLOWED = {
     "encode": {"errors", "network", "queries"},
     "solvers": {"errors"},
     "search": {"errors", "closing", "child", "network", "queries", "encode", "solvers"},
+    "proofs": {"errors", "closing", "child", "model", "network", "kernels", "solvers"},
     "evidence": {"errors", "closing", "oracle", "kernels", "load", "network", "queries", "search"},
 }
 ANY = {"verify", "report", "cli", "exit_codes", "__init__", "__main__"}

@@ -1,4 +1,4 @@
-"""The command line: `bvverify verify`, `inspect`, `export`, `targets`."""
+"""The command line: `bvverify verify`, `inspect`, `export`, `prove-lowering`, `conform`, `targets`."""
 
 from bvverify.cli.commands import app, main
 

@@ -6,6 +6,7 @@ import typer
 
 from bvverify.cli.export import export
 from bvverify.cli.inspect import inspect
+from bvverify.cli.prove_lowering import prove_lowering
 from bvverify.cli.targets import targets
 from bvverify.cli.verify import verify
 from bvverify.exit_codes import ExitCode, err
@@ -17,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Exact verdicts about quantized neural networks: about the bytes that PyTorch's CPU kernels compute.",
 )
-for command in (verify, inspect, export, targets):
+for command in (verify, inspect, export, prove_lowering, targets):
     app.command()(command)
 
 

@@ -52,7 +52,8 @@ def _located(rule: Rule, levels: IntArray, lower: IntArray, upper: IntArray) -> 
     below, reached = (np.repeat(end[:, None], levels.shape[1], axis=1) for end in (lower, upper))
     parts = np.arange(_PROBES + 2)
     while (reached - below > 1).any():
-        whole, rest = np.divmod((reached - below)[..., None], _PROBES + 1)  # their products cannot overflow
+        gap = (reached - below)[..., None]
+        whole, rest = gap // (_PROBES + 1), gap % (_PROBES + 1)  # so that no product can overflow
         probes = below[..., None] + whole * parts + rest * parts // (_PROBES + 1)
         missed = rule(probes.reshape(len(lower), -1)).reshape(probes.shape) < levels[..., None]
         last = np.clip(missed[..., 1:-1].sum(axis=-1, keepdims=True), 0, _PROBES)
