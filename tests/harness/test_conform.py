@@ -20,7 +20,20 @@ from bvverify.kernels.lower import LoweredModel
 from bvverify.kernels.quantizer import Quantizer
 from bvverify.kernels.target import Target
 from bvverify.load import DeployedModel
-from bvverify.model import Add, AvgPool2d, Cat, Conv2d, Mul, Quantize, QuantizedModel, QuantParams, Relu, Weight
+from bvverify.model import (
+    Activation,
+    Add,
+    AvgPool2d,
+    Cat,
+    Conv2d,
+    Function,
+    Mul,
+    Quantize,
+    QuantizedModel,
+    QuantParams,
+    Relu,
+    Weight,
+)
 from bvverify.network import Node, Step, StepNetwork
 from harness.case_file import read_case
 from harness.conform import bench, command, failure, whole
