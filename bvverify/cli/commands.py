@@ -10,6 +10,7 @@ from bvverify.cli.prove_lowering import prove_lowering
 from bvverify.cli.targets import targets
 from bvverify.cli.verify import verify
 from bvverify.exit_codes import ExitCode, err
+from harness.conform.command import conform
 
 app = typer.Typer(
     name="bvverify",
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Exact verdicts about quantized neural networks: about the bytes that PyTorch's CPU kernels compute.",
 )
-for command in (verify, inspect, export, prove_lowering, targets):
+for command in (verify, inspect, export, conform, prove_lowering, targets):
     app.command()(command)
 
 

@@ -49,8 +49,9 @@ def prove_lowering(
 ) -> None:
     """Prove that the integer thresholds of each channel equal the kernel's float32 arithmetic, by an SMT solver.
 
-    For every accumulator that a channel of a linear layer or convolution can produce, the solver shows that the
-    pipeline, written in the theory of floating-point numbers, gives the byte that the thresholds give.
+    For every accumulator that a channel of a linear layer or convolution can produce, and for every sum or product that
+    an addition, a multiplication or an average rounds, the solver shows that the pipeline, written in the theory of
+    floating-point numbers, gives the byte that the thresholds give.
 
     Exit codes: 0 all proved, 1 some counterexample, 2 usage, 3 some unknown and no counterexample, 4 internal error.
     """
@@ -116,12 +117,14 @@ def _show(proofs: "Sequence[Proof]", *, title: str) -> None:
 
 
 def _remark(proof: "Proof") -> str:
-    where = f"layer {proof.obligation.layer}, channel {proof.obligation.channel}"
+    form = f" ({proof.obligation.form})" if proof.obligation.form else ""
+    where = f"layer {proof.obligation.layer}, channel {proof.obligation.channel}{form}"
     example = proof.entry.counterexample
     if example is None:
         return f"{where}: unknown ({proof.entry.reason})"
+    operands = "" if example.operands is None else f" of bytes {example.operands[0]} and {example.operands[1]}"
     return (
-        f"{where}: for accumulator {example.accumulator} the pipeline gives {example.computed}, "
+        f"{where}: for accumulator {example.accumulator}{operands} the pipeline gives {example.computed}, "
         f"the thresholds {example.claimed}"
     )
 
@@ -132,6 +135,7 @@ def _as_json(target: "Target", proof: "Proof") -> dict[str, Any]:
         "target": str(target),
         "layer": proof.obligation.layer,
         "channel": proof.obligation.channel,
+        "form": proof.obligation.form,
         "lower": proof.obligation.lower,
         "upper": proof.obligation.upper,
         "obligation": proof.obligation.digest,
@@ -142,7 +146,12 @@ def _as_json(target: "Target", proof: "Proof") -> dict[str, Any]:
         "stored": proof.stored,
         "counterexample": None
         if example is None
-        else {"accumulator": example.accumulator, "computed": example.computed, "claimed": example.claimed},
+        else {
+            "accumulator": example.accumulator,
+            "operands": example.operands,
+            "computed": example.computed,
+            "claimed": example.claimed,
+        },
     }
 
 

@@ -23,7 +23,21 @@ _Bounds = tuple[tuple[int, int], tuple[int, int]]
 """Least and greatest byte of both tensors."""
 
 
-def append_add(builder: NetworkBuilder, layer: Add, sources: tuple[Tensor, ...], target: Target) -> Tensor:
+@dataclass(frozen=True)
+class Rounded:
+    """A Step by which an addition or a multiplication is rounded, for inspection.
+
+    `value` is the number of its result in the StepNetwork; it stands for what each of `lanes` computes.
+    """
+
+    name: str
+    value: int
+    lanes: tuple[Lane, ...]
+
+
+def append_add(
+    builder: NetworkBuilder, layer: Add, sources: tuple[Tensor, ...], target: Target
+) -> tuple[Tensor, tuple[Rounded, ...]]:
     """Append the sum of two tensors."""
     left, right = _same_shape(layer, sources)
     bounds = left.bounds(builder), right.bounds(builder)
@@ -34,18 +48,22 @@ def append_add(builder: NetworkBuilder, layer: Add, sources: tuple[Tensor, ...],
     else:
         kernel = AtenAdd(layer, _params(left), _params(right))
         agree = kernel.lanes_agree(bounds)
+    steps = []
 
     def append(lane: Lane, values: tuple[int, ...]) -> int:
-        return kernel.append(builder, lane, values, bounds)
+        step = kernel.append(builder, lane, values, bounds)
+        steps.append(Rounded(layer.name, step, tuple(Lane) if agree else (lane,)))
+        return _reshaped(builder, builder.shape_of(values[0]))
 
     value, layout = append_elementwise(builder, layer, (left, right), append, lanes_agree=agree)
-    return Tensor(value, layout, layer.output, left.channels_last, depends_on_place=not agree)
+    return Tensor(value, layout, layer.output, left.channels_last, depends_on_place=not agree), tuple(steps)
 
 
-def append_mul(builder: NetworkBuilder, layer: Mul, sources: tuple[Tensor, ...]) -> Tensor:
+def append_mul(builder: NetworkBuilder, layer: Mul, sources: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Rounded, ...]]:
     """Append the product of two tensors: exact int32 products, one float32 multiplication, one rounding."""
     left, right = _same_shape(layer, sources)
     rule = mul_rule(layer, _params(left), _params(right))
+    steps = []
 
     def append(lane: Lane, values: tuple[int, ...]) -> int:
         centered = [
@@ -57,10 +75,12 @@ def append_mul(builder: NetworkBuilder, layer: Mul, sources: tuple[Tensor, ...])
         greatest = max(abs(int(lower[0])), abs(int(upper[0])))
         if not greatest * float(_multiplier(layer, _params(left), _params(right))) < 2.0**31:
             raise LeavesInt32
-        return _append_step(builder, rule, lower, upper, builder.shape_of(values[0]))
+        builder.step(step_of_rule(rule, lower=lower, upper=upper, base=0, top=255))
+        steps.append(Rounded(layer.name, builder.value, tuple(Lane)))
+        return _reshaped(builder, builder.shape_of(values[0]))
 
     value, layout = append_elementwise(builder, layer, (left, right), append, lanes_agree=True)
-    return Tensor(value, layout, layer.output, left.channels_last)
+    return Tensor(value, layout, layer.output, left.channels_last), tuple(steps)
 
 
 def mul_rule(layer: Mul, left: QuantParams, right: QuantParams) -> Rule:
@@ -104,7 +124,7 @@ class AtenAdd:
         return np.array_equal(vector, scalar)
 
     def append(self, builder: NetworkBuilder, lane: Lane, values: tuple[int, ...], bounds: _Bounds) -> int:
-        """Append one lane's computation on two values of one shape; return the number of the result."""
+        """Append one lane's computation on two values of one shape; return the number of its Step's result."""
         levels = [np.arange(least, greatest + 1) for least, greatest in bounds]
         reals = [dequantize(own, params, lane) for own, params in zip(levels, (self.left, self.right), strict=True)]
         exponent = _common_exponent(np.concatenate(reals))
@@ -158,23 +178,22 @@ class QnnpackAdd:
         return np.maximum(result, zero_point) if self.layer.relu else result
 
     def append(self, builder: NetworkBuilder, lane: Lane, values: tuple[int, ...], bounds: _Bounds) -> int:
-        """Append the computation on two values of one shape; return the number of the result."""
+        """Append the computation on two values of one shape; return the number of its Step's result."""
         return _append_sum(builder, list(values), self.multipliers, self.offset, self.bytes_of_sum)
 
 
 def _append_sum(builder: NetworkBuilder, values: list[int], weights: tuple[int, int], offset: int, rule: Rule) -> int:
     """Append rule(weights[0] * values[0] + weights[1] * values[1] + offset), elementwise."""
-    shape = builder.shape_of(values[0])
-    size = int(np.prod(shape))
+    size = int(np.prod(builder.shape_of(values[0])))
     pairs = builder.append(Gather(np.arange(2 * size).reshape(2, size).T), *values)
     builder.append(Affine(np.array([[weights]]), np.array([offset])), pairs)
     lower, upper = (np.array([end]) for end in (builder.bounds[0].min(), builder.bounds[1].max()))
-    return _append_step(builder, rule, lower, upper, shape)
-
-
-def _append_step(builder: NetworkBuilder, rule: Rule, lower: Integers, upper: Integers, shape: tuple[int, ...]) -> int:
-    """Append a staircase of every element and give the result its shape back."""
     builder.step(step_of_rule(rule, lower=lower, upper=upper, base=0, top=255))
+    return builder.value
+
+
+def _reshaped(builder: NetworkBuilder, shape: tuple[int, ...]) -> int:
+    """Give the current value another shape; return the number of the result."""
     if builder.shape_of(builder.value) == shape:
         return builder.value
     return builder.append(Gather(np.arange(int(np.prod(shape))).reshape(shape)), builder.value)

@@ -6,11 +6,11 @@ import numpy as np
 
 from bvverify.errors import NotExact, UnsupportedLayer
 from bvverify.kernels.activation import append_activation
-from bvverify.kernels.arithmetic import append_add, append_mul
+from bvverify.kernels.arithmetic import Rounded, append_add, append_mul
 from bvverify.kernels.batch_norm import append_batch_norm
 from bvverify.kernels.concatenation import append_cat
 from bvverify.kernels.conversion import Lane, LeavesInt32, quantize
-from bvverify.kernels.pooling import append_adaptive_avg_pool, append_avg_pool, append_mean
+from bvverify.kernels.pooling import Averaged, append_adaptive_avg_pool, append_avg_pool, append_mean
 from bvverify.kernels.quantizer import Quantizer
 from bvverify.kernels.target import Engine, Target
 from bvverify.kernels.tensor import Tensor
@@ -64,6 +64,8 @@ class LoweredModel:
     network: StepNetwork
     layers: tuple[LayerOutput, ...]
     accumulators: tuple[Accumulator, ...]
+    roundings: tuple[Rounded | Averaged, ...] = ()
+    """The Steps of layers that round without weights."""
     depends_on_place: bool = False
 
     @property
@@ -102,6 +104,7 @@ class _Lowering:
         self.tensors = [Tensor(self.builder.value, self.builder.layout)]
         self.layers: list[LayerOutput] = []
         self.accumulators: list[Accumulator] = []
+        self.roundings: list[Rounded | Averaged] = []
 
     def add(self, layer: Layer, numbers: tuple[int, ...]) -> None:
         sources = tuple(self.tensors[number] for number in numbers)
@@ -126,7 +129,15 @@ class _Lowering:
         self.builder.resume(result.value, result.layout)
         network = self.builder.build()
         depends = any(tensor.depends_on_place for tensor in self.tensors)
-        return LoweredModel(self.target, self.quantizer, network, tuple(self.layers), tuple(self.accumulators), depends)
+        return LoweredModel(
+            self.target,
+            self.quantizer,
+            network,
+            tuple(self.layers),
+            tuple(self.accumulators),
+            tuple(self.roundings),
+            depends,
+        )
 
     def _append(self, layer: Layer, sources: tuple[Tensor, ...]) -> Tensor:
         builder, source, target = self.builder, sources[0], self.target
@@ -140,23 +151,27 @@ class _Lowering:
                 self.accumulators.append(accumulator)
                 return result
             case Add():
-                return append_add(builder, layer, sources, target)
+                return self._rounded(*append_add(builder, layer, sources, target))
             case Mul():
-                return append_mul(builder, layer, sources)
+                return self._rounded(*append_mul(builder, layer, sources))
             case Cat():
                 return append_cat(builder, layer, sources)
             case Activation():
                 return append_activation(builder, layer, source, target)
             case AvgPool2d():
-                return append_avg_pool(builder, layer, source, target)
+                return self._rounded(*append_avg_pool(builder, layer, source, target))
             case AdaptiveAvgPool2d():
-                return append_adaptive_avg_pool(builder, layer, source, target)
+                return self._rounded(*append_adaptive_avg_pool(builder, layer, source, target))
             case Mean():
-                return append_mean(builder, layer, source, target)
+                return self._rounded(*append_mean(builder, layer, source, target))
             case BatchNorm2d():
                 return append_batch_norm(builder, layer, source)
             case _:
                 return self._rearranged(layer, source)
+
+    def _rounded(self, result: Tensor, steps: tuple[Rounded | Averaged, ...]) -> Tensor:
+        self.roundings += steps
+        return result
 
     def _rearranged(self, layer: Layer, source: Tensor) -> Tensor:
         """Append a layer that keeps its input's quantization."""

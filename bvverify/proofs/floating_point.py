@@ -15,10 +15,13 @@ Word = NewType("Word", str)
 """A term for a signed 32-bit integer, in two's complement."""
 Byte = NewType("Byte", str)
 """A term for 8 bits."""
+Long = NewType("Long", str)
+"""A term for a signed 64-bit integer, in two's complement."""
 Truth = NewType("Truth", str)
 """A term for a Boolean."""
 
 SINGLE, DOUBLE, WORD, BYTE, BOOL = "Float32", "Float64", "(_ BitVec 32)", "(_ BitVec 8)", "Bool"
+LONG = "(_ BitVec 64)"
 """The sorts of these terms."""
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 TRUE = Truth("true")
@@ -46,6 +49,22 @@ def byte(value: int) -> Byte:
     """Write a byte, 0 to 255, or -128 to 127 in two's complement."""
     assert -128 <= value <= 255
     return Byte(f"#x{value % 256:02x}")
+
+
+def long(value: int) -> Long:
+    """Write an int64."""
+    assert -(2**63) <= value < 2**63
+    return Long(f"#x{value % 2**64:016x}")
+
+
+def from_byte(value: Byte) -> Word:
+    """Convert a byte of 0 to 255 to int32 (pmovzxbd)."""
+    return Word(f"((_ zero_extend 24) {value})")
+
+
+def long_from_byte(value: Byte) -> Long:
+    """Convert a byte of 0 to 255 to int64 (pmovzxbq)."""
+    return Long(f"((_ zero_extend 56) {value})")
 
 
 def narrowed(value: Double) -> Single:
@@ -116,6 +135,21 @@ def rounded(value: Single) -> Word:
 def word_add(a: Word, b: Word) -> Word:
     """Add modulo 2^32 (paddd)."""
     return Word(f"(bvadd {a} {b})")
+
+
+def word_mul(a: Word, b: Word) -> Word:
+    """Multiply modulo 2^32 (pmulld)."""
+    return Word(f"(bvmul {a} {b})")
+
+
+def long_add(a: Long, b: Long) -> Long:
+    """Add modulo 2^64 (paddq)."""
+    return Long(f"(bvadd {a} {b})")
+
+
+def long_mul(a: Long, b: Long) -> Long:
+    """Multiply modulo 2^64 (pmullq)."""
+    return Long(f"(bvmul {a} {b})")
 
 
 def sum_fits(a: Word, b: Word) -> Truth:

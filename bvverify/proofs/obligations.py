@@ -1,41 +1,30 @@
-"""What is to be proved: one obligation for each channel of each linear layer and convolution."""
+"""What is to be proved: one obligation for each channel of each linear layer and convolution, and those of the layers
+that round without weights.
+"""
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
-from bvverify.errors import InternalError
 from bvverify.kernels.lower import LoweredModel, lower
 from bvverify.kernels.target import Target
-from bvverify.model import Conv2d, Linear, QuantizedModel, QuantParams
+from bvverify.model import (
+    AdaptiveAvgPool2d,
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Layer,
+    Linear,
+    Mean,
+    Mul,
+    QuantizedModel,
+    QuantParams,
+)
 from bvverify.network import Step
 from bvverify.proofs.channel import Channel
 from bvverify.proofs.engines import is_staged, pipeline_of
 from bvverify.proofs.floating_point import INT32_MAX, INT32_MIN
+from bvverify.proofs.obligation import Obligation
 from bvverify.proofs.questions import Question, Staircase, direct_question, ends_question, staged_questions
-
-
-@dataclass(frozen=True)
-class Obligation:
-    """That the thresholds of one channel equal its pipeline on the accumulators in [lower, upper].
-
-    It is met if every one of `questions` is unsatisfiable, and not met if one with a witness is satisfiable.  Where
-    another one is, the `direct` question decides.
-    """
-
-    layer: str
-    channel: int
-    lower: int
-    upper: int
-    staircase: Staircase
-    questions: tuple[Question, ...]
-    direct: Question
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the questions, hexadecimal: equal questions need one proof."""
-        return hashlib.sha256("\n".join(question.text for question in self.questions).encode()).hexdigest()
+from bvverify.proofs.unweighted import step_at, unweighted_obligations
 
 
 def obligations(
@@ -46,16 +35,12 @@ def obligations(
     `full_range` is as in `channel_obligation`.  Raises what lowering raises.
     """
     lowered = lowered or lower(model, target)
-    values = {layer.name: layer.value for layer in lowered.layers}
-    accumulators = {accumulator.name: accumulator for accumulator in lowered.accumulators}
-    for layer, source in _weighted(model):
-        step = lowered.network.nodes[values[layer.name] - 1].operation
-        if not isinstance(step, Step):
-            raise InternalError(f"layer {layer.name} on {target}: its result is not that of a Step")
-        bounds = accumulators[layer.name]
-        for channel in range(len(step.thresholds)):
-            ends = int(bounds.lower[channel]), int(bounds.upper[channel])
-            yield channel_obligation(layer, channel, source, target, step, *ends, full_range=full_range)
+    for layer, sources in _layers(model):
+        match layer:
+            case Linear() | Conv2d():
+                yield from _weighted(layer, sources[0], lowered, full_range=full_range)
+            case Add() | Mul() | AvgPool2d() | AdaptiveAvgPool2d() | Mean():
+                yield from unweighted_obligations(layer, sources, lowered)
 
 
 def channel_obligation(
@@ -91,13 +76,22 @@ def channel_obligation(
     return Obligation(layer.name, channel, lower, upper, staircase, questions, direct)
 
 
-def _weighted(model: QuantizedModel) -> Iterator[tuple[Linear | Conv2d, QuantParams]]:
-    """Yield the layers that have an accumulator, each with the quantization of the activations that it reads."""
+def _weighted(
+    layer: Linear | Conv2d, source: QuantParams, lowered: LoweredModel, *, full_range: bool
+) -> Iterator[Obligation]:
+    (value,) = (output.value for output in lowered.layers if output.name == layer.name)
+    (bounds,) = (accumulator for accumulator in lowered.accumulators if accumulator.name == layer.name)
+    step, _ = step_at(lowered.network, value, layer.name)
+    for channel in range(len(step.thresholds)):
+        ends = int(bounds.lower[channel]), int(bounds.upper[channel])
+        yield channel_obligation(layer, channel, source, lowered.target, step, *ends, full_range=full_range)
+
+
+def _layers(model: QuantizedModel) -> Iterator[tuple[Layer, tuple[QuantParams, ...]]]:
+    """Yield the layers that read quantized values, each with the quantization of these."""
     params: list[QuantParams | None] = [None]
     for layer, sources in zip(model.layers, model.sources, strict=True):
-        source = params[sources[0]]
-        if isinstance(layer, Linear | Conv2d):
-            if source is None:
-                raise InternalError(f"layer {layer.name}: reads activations that are not quantized")
-            yield layer, source
-        params.append(getattr(layer, "output", source))
+        known = tuple(own for source in sources if (own := params[source]) is not None)
+        if len(known) == len(sources):
+            yield layer, known
+        params.append(getattr(layer, "output", params[sources[0]]))

@@ -1,5 +1,6 @@
 """A pipeline from one int32 accumulator to a byte, as functions of the SMT-LIB theories."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bvverify.proofs.floating_point import (
@@ -8,6 +9,7 @@ from bvverify.proofs.floating_point import (
     SINGLE,
     TRUE,
     WORD,
+    Byte,
     Single,
     Truth,
     Word,
@@ -15,12 +17,17 @@ from bvverify.proofs.floating_point import (
     at_most,
     low_byte,
     rounded,
+    single,
     word,
     word_add,
 )
 
 X_WORD, X_SINGLE = Word("x"), Single("x")
 """The argument of a pipeline's function, where that is an int32 or a float32."""
+TO_BYTE = at_most(at_least(X_WORD, word(0)), word(255))
+"""Saturate to a byte of 0 to 255 (packuswb)."""
+LARGEST_CONVERTIBLE = single(2147483520.0)
+"""The float32 below 2^31, to which ATen's vectors limit values before a conversion."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,8 @@ class Pipeline:
         """
         lines = [*self.constants, function("convert", WORD, SINGLE, self.convert)]
         lines += [function(f"step{number}", SINGLE, SINGLE, step) for number, step in enumerate(self.steps, 1)]
-        lines += [function(f"word{number}", WORD, WORD, step) for number, step in enumerate(self.words, 1)]
-        byte = low_byte(Word(_chain("word", len(self.words), rounded(X_SINGLE))))
-        lines.append(function("finish", SINGLE, BYTE, byte))
+        words, byte = byte_by(self.words, rounded(X_SINGLE))
+        lines += [*words, function("finish", SINGLE, BYTE, byte)]
         lines.append(function("byte_of", WORD, BYTE, f"(finish {self._result()})"))
         return lines
 
@@ -82,11 +88,26 @@ def function(name: str, argument: str, result: str, term: str) -> str:
     return f"(define-fun {name} ((x {argument})) {result} {term})"
 
 
+def byte_by(words: Sequence[Word], start: Word) -> tuple[list[str], Byte]:
+    """Return the commands that define `words` as functions `word1` to `wordN`, and the last 8 bits of what they make of
+    `start`.
+    """
+    lines = [function(f"word{number}", WORD, WORD, step) for number, step in enumerate(words, 1)]
+    return lines, low_byte(Word(_chain("word", len(words), start)))
+
+
+def clamp(zero_point: int, *, relu: bool = False) -> tuple[Word, ...]:
+    """Return the steps of ATen's kernels behind the rounding: add the zero point, clamp to a byte.  A fused ReLU on
+    bytes is a maximum with the zero point.
+    """
+    steps = (word_add(X_WORD, word(zero_point)), TO_BYTE)
+    return (*steps, at_least(X_WORD, word(zero_point))) if relu else steps
+
+
 def saturation(zero_point: int, *, relu: bool) -> tuple[Word, ...]:
     """Return the steps behind FBGEMM's and QNNPACK's rounding: saturate to 16 bits (packssdw), add the zero point
     with 16-bit saturation (paddsw), saturate to a byte (packuswb); a fused ReLU is a maximum with the zero point.
     """
     to_int16 = at_most(at_least(X_WORD, word(-(2**15))), word(2**15 - 1))
-    to_byte = at_most(at_least(X_WORD, word(0)), word(255))
-    steps = (to_int16, word_add(X_WORD, word(zero_point)), to_int16, to_byte)
+    steps = (to_int16, word_add(X_WORD, word(zero_point)), to_int16, TO_BYTE)
     return (*steps, at_least(X_WORD, word(zero_point))) if relu else steps

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from bvverify.child import Child, ChildDied, ChildTimeout
 from bvverify.errors import InternalError
-from bvverify.proofs.obligations import Obligation
+from bvverify.proofs.addition import LEFT, RIGHT
+from bvverify.proofs.obligation import Obligation
 from bvverify.proofs.questions import ACCUMULATOR, CLAIMED, COMPUTED, Question, Staircase
 from bvverify.proofs.store import Counterexample, Entry, Store
 from bvverify.solvers import Answer, Status, backend, version
@@ -154,8 +155,10 @@ class _Prover(threading.Thread):
 def _counterexample(model: Mapping[str, int], staircase: Staircase) -> Counterexample:
     """Return what the bits of a model stand for."""
     accumulator = model[ACCUMULATOR]
-    signed = accumulator - 2**32 if accumulator >= 2**31 else accumulator
-    return Counterexample(signed, staircase.value(model[COMPUTED]), staircase.value(model[CLAIMED]))
+    operands = (model[LEFT], model[RIGHT]) if LEFT in model else None
+    bits = 32 if operands is None else 64
+    signed = accumulator - 2**bits if accumulator >= 2 ** (bits - 1) else accumulator
+    return Counterexample(signed, staircase.value(model[COMPUTED]), staircase.value(model[CLAIMED]), operands)
 
 
 def _checked(entry: Entry, obligation: Obligation) -> Entry:

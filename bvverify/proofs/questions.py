@@ -18,21 +18,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bvverify.proofs.floating_point import BYTE, INT32_MAX, INT32_MIN, SINGLE, WORD, byte, word
+from bvverify.proofs.addition import LEFT, RIGHT, TOTAL, Aten, Program
+from bvverify.proofs.floating_point import (
+    BYTE,
+    DOUBLE,
+    LONG,
+    SINGLE,
+    WORD,
+    Byte,
+    Long,
+    Single,
+    byte,
+    double,
+    double_mul,
+    long,
+    long_add,
+    long_from_byte,
+    long_mul,
+    mul,
+    single,
+    widened,
+    word,
+)
 from bvverify.proofs.pipeline import Pipeline, constant, function
 
 ACCUMULATOR, COMPUTED, CLAIMED = "accumulator", "computed", "claimed"
 """The unknowns of the direct question: an accumulator, its byte by the pipeline, and its byte by the thresholds."""
+_WITNESS = (ACCUMULATOR, COMPUTED, CLAIMED)
 
 
 @dataclass(frozen=True)
 class Question:
     """An SMT-LIB script that should be unsatisfiable; `witness` says whether it has the three unknowns that make a
-    counterexample.
+    counterexample, and `operands` whether the two bytes that the accumulator is made of are unknowns, too.
     """
 
     text: str
     witness: bool
+    operands: bool = False
+
+    @property
+    def unknowns(self) -> tuple[str, ...]:
+        """Names of the unknowns whose values make a counterexample."""
+        return (*_WITNESS, *((LEFT, RIGHT) if self.operands else ())) if self.witness else ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +78,7 @@ class Staircase:
     @classmethod
     def of(cls, base: int, thresholds: Sequence[int], lower: int, upper: int) -> "Staircase":
         """Return base + #{t : t <= accumulator} on [lower, upper]; `thresholds` ascend."""
-        assert INT32_MIN <= lower <= upper <= INT32_MAX
+        assert lower <= upper
         assert all(a <= b for a, b in pairwise(thresholds))
         starts = [lower, *sorted({threshold for threshold in thresholds if lower < threshold <= upper})]
         return cls(base, upper, tuple(starts), tuple(base + bisect_right(thresholds, start) for start in starts))
@@ -67,6 +95,96 @@ class Staircase:
     def ends(self) -> tuple[int, ...]:
         """The last accumulator of each interval."""
         return (*(start - 1 for start in self.starts[1:]), self.upper)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What a lowered addition makes of one of its bytes, which lies in [least, greatest]: `weight` times the byte, or
+    times its entry in `table`, which begins with that of byte `first`.
+    """
+
+    least: int
+    greatest: int
+    weight: int
+    table: tuple[int, ...] = ()
+    first: int = 0
+
+    def term(self, level: Byte) -> Long:
+        """Return the product."""
+        number = long_from_byte(level)
+        if self.table:
+            levels = range(self.least, self.greatest + 1)
+            entries = [long(self.table[value - self.first]) for value in levels]
+            number = Long(_search(entries, "bvuge", [byte(value) for value in levels], level))
+        return long_mul(long(self.weight), number)
+
+    def range(self, level: Byte) -> str:
+        """Assert that the byte is one that occurs."""
+        return f"(assert (and (bvule {byte(self.least)} {level}) (bvule {level} {byte(self.greatest)})))"
+
+
+def addition_questions(
+    aten: Aten, operands: tuple[Operand, Operand], exponent: int, staircase: Staircase
+) -> tuple[Question, ...]:
+    """Return questions that are faster than `operands_question`: if all are unsatisfiable, so is that one.
+
+    The first two ask for a byte whose entry in the table, times 2**exponent, is not exactly the float32 number that
+    the program makes of it.  As float32 addition rounds the exact sum, the float32 sum of two bytes is then the sum of
+    their entries, rounded to float32, times 2**exponent, which is exact from exponent -149 on.  The third asks for any
+    sum of the staircase from which the program gets another byte than claimed.
+    """
+    scripts = []
+    for operand, level, side in zip(operands, (LEFT, RIGHT), ("left", "right"), strict=True):
+        lines = [
+            "(set-logic QF_BVFP)",
+            *(f"(declare-const {name} {BYTE})" for name in (LEFT, RIGHT)),
+            *aten.operands,
+            operand.range(level),
+            constant("entry", LONG, operand.term(level)),
+            constant("exact", DOUBLE, double_mul(widened(Single(f"{side}_real")), double(2.0**-exponent))),
+            "(assert (not (and (fp.eq exact ((_ to_fp 11 53) RNE entry)) (= entry ((_ fp.to_sbv 64) RNE exact)))))",
+        ]
+        scripts.append(_script(lines))
+    total = mul(Single(f"((_ to_fp 8 24) RNE {ACCUMULATOR})"), single(2.0**exponent))
+    lines = [
+        "(set-logic QF_BVFP)",
+        f"(declare-const {ACCUMULATOR} {LONG})",
+        f"(assert (bvsle {long(staircase.starts[0])} {ACCUMULATOR}))",
+        f"(assert (bvsle {ACCUMULATOR} {long(staircase.upper)}))",
+        constant(TOTAL, SINGLE, total),
+        *aten.finish,
+        f"(assert (distinct byte {_claimed_sum(staircase)}))",
+    ]
+    return tuple(Question(script, witness=False) for script in (*scripts, _script(lines)))
+
+
+def _claimed_sum(staircase: Staircase) -> str:
+    starts = [long(start) for start in staircase.starts]
+    return _search([byte(value) for value in staircase.bytes], "bvsge", starts, ACCUMULATOR)
+
+
+def operands_question(
+    program: Program, operands: tuple[Operand, Operand], offset: int, staircase: Staircase
+) -> Question:
+    """Return the question: do some two bytes get another byte from `program` than claimed?
+
+    The claim is that of `staircase` for the sum of `operands` and `offset`.
+    """
+    left, right = operands
+    total = long_add(long_add(left.term(LEFT), right.term(RIGHT)), long(offset))
+    lines = [
+        "(set-logic QF_BVFP)",
+        *(f"(declare-const {name} {BYTE})" for name in (LEFT, RIGHT, COMPUTED, CLAIMED)),
+        f"(declare-const {ACCUMULATOR} {LONG})",
+        *program,
+        left.range(LEFT),
+        right.range(RIGHT),
+        f"(assert (= {ACCUMULATOR} {total}))",
+        f"(assert (= {COMPUTED} byte))",
+        f"(assert (= {CLAIMED} {_claimed_sum(staircase)}))",
+        f"(assert (distinct {COMPUTED} {CLAIMED}))",
+    ]
+    return Question(_script(lines), witness=True, operands=True)
 
 
 def direct_question(pipeline: Pipeline, staircase: Staircase, *, monotone_only: bool = False) -> Question:
@@ -173,13 +291,13 @@ def _script(lines: list[str]) -> str:
     return "\n".join([*lines, "(check-sat)", ""])
 
 
-def _search(leaves: Sequence[str], reached: str, starts: Sequence[str]) -> str:
-    """Return the leaf of the last k whose start `x` has reached, or of 0: a binary search, as a term."""
+def _search(leaves: Sequence[str], reached: str, starts: Sequence[str], argument: str = "x") -> str:
+    """Return the leaf of the last k whose start the argument has reached, or of 0: a binary search, as a term."""
 
     def between(first: int, last: int) -> str:
         if first == last:
             return leaves[first]
         middle = (first + last + 1) // 2
-        return f"(ite ({reached} x {starts[middle]}) {between(middle, last)} {between(first, middle - 1)})"
+        return f"(ite ({reached} {argument} {starts[middle]}) {between(middle, last)} {between(first, middle - 1)})"
 
     return between(0, len(leaves) - 1)

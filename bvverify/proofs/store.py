@@ -13,13 +13,16 @@ from bvverify.solvers import Status
 
 @dataclass(frozen=True)
 class Counterexample:
-    """An accumulator to which the pipeline and the thresholds give different bytes."""
+    """An accumulator to which the pipeline and the thresholds give different bytes; for an addition, with the two
+    bytes whose sum it stands for.
+    """
 
     accumulator: int
     computed: int
     """By the pipeline."""
     claimed: int
     """By the thresholds."""
+    operands: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Store(Closing):
             try:
                 fields = json.loads(line)
                 if fields["counterexample"] is not None:
-                    fields["counterexample"] = Counterexample(**fields["counterexample"])
+                    fields["counterexample"] = _counterexample(**fields["counterexample"])
                 entry = Entry(**fields)
                 Status(entry.status)
             except (ValueError, KeyError, TypeError) as error:
@@ -107,3 +110,7 @@ class Store(Closing):
         if len(whole) < len(content) and not content[len(whole) :].startswith(b"{"):
             raise UsageError(f"{path}: not a store of prove-lowering; choose another file")
         file.truncate(len(whole))
+
+
+def _counterexample(operands: list[int] | None = None, **fields: int) -> Counterexample:
+    return Counterexample(**fields, operands=None if operands is None else (operands[0], operands[1]))

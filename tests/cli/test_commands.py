@@ -244,5 +244,5 @@ def test_an_unforeseen_error_ends_with_code_4(
 
 
 def test_every_command_has_help() -> None:
-    for command in ([], ["verify"], ["inspect"], ["export"], ["targets"]):
+    for command in ([], *([name] for name in ("verify", "inspect", "export", "conform", "prove-lowering", "targets"))):
         assert run(*command, "--help").exit_code == 0
