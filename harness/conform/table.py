@@ -25,7 +25,9 @@ Then each layer ran alone, on inputs constructed so that the accumulator of ever
 exactly t - 1 and exactly t for every threshold t within its range over all input bytes. A side counts as
 met if the kernel was run on such an accumulator and put out the predicted byte; as unreachable if it was
 proved that no input has that accumulator; otherwise as missed. Quantization of the input counts likewise:
-the least float32 of every level, and the one below. Made by `python -m harness.conform.table`.
+the least float32 of every level, and the one below. Where accumulators saturate, the bytes of a constructed
+input are compared for the channels that its batch was made for. Seconds are those of a machine that had other
+work as well. Made by `python -m harness.conform.table`.
 
 | model | target | layers | bytes | different | sides met | missed | unreachable | coverage | seconds |
 |---|---|---:|---:|---:|---:|---:|---:|---:|---:|

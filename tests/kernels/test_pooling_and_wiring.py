@@ -8,8 +8,8 @@ import pytest
 from bvverify.kernels.lower import lower
 from bvverify.kernels.target import Target
 from bvverify.model import Conv2d, MaxPool2d, Relu, Reshape
-
 from harness.generate import weighted as cases
+
 from .agreement import compare
 from .conftest import Kernels
 from .layers import conv, linear, max_pool, model, weight

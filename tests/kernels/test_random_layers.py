@@ -8,12 +8,12 @@ import pytest
 
 from bvverify.kernels.target import Engine, Isa, Target
 from bvverify.model import QuantizedModel
-
 from harness.generate import weighted as cases
+
 from .agreement import compare
 from .conftest import Kernels
 
-QUICK_CASES = 150
+QUICK_CASES = 80
 SLOW_CASES = 4000
 MAKERS = [cases.linear_model, cases.conv_model, cases.tie_linear_model, cases.tie_conv_model]
 Maker = Callable[[np.random.Generator], QuantizedModel]

@@ -8,7 +8,6 @@ from bvverify.kernels.requantize import Requantization, WeightedLayer
 from bvverify.kernels.target import Isa
 from bvverify.model import Linear, QuantParams
 from bvverify.network import step_of_rule
-
 from harness.generate import weighted as cases
 
 
