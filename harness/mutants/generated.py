@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from bvverify.model import Conv2d, Function, Quantize, QuantizedModel, QuantParams, Weight
+from bvverify.model import Conv2d, Function, Linear, Quantize, QuantizedModel, QuantParams, Weight
 from harness.generate import elementwise, weighted
 from harness.mutants.recorded import Named
 
@@ -30,6 +30,7 @@ def generated_cases() -> Iterator[Named]:
             model = make(rng)
             yield f"{kind} {seed}", model, weighted.inputs_for(rng, model)
     yield from _depthwise()
+    yield "accumulator beyond int32", *_long_sum(2**31 // (255 * 127) + 1)
     for seed in range(4):
         yield f"real inputs {seed}", *_real_inputs(np.random.default_rng([seed, 6]))
     yield from _without_weights()
@@ -73,6 +74,13 @@ def _depthwise() -> Iterator[Named]:
             model = QuantizedModel((groups, *size), (Quantize("quantize", QuantParams(1.0, 3)), conv))
             name = f"depthwise {groups}x{multiplier} {kernel[0]}x{kernel[1]} {stride} {dilation} {padding}"
             yield name, model, np.full((1, groups, *size), 255, dtype=np.uint8)
+
+
+def _long_sum(taps: int) -> tuple[QuantizedModel, npt.NDArray[np.uint8]]:
+    """Return a linear layer of one output whose weights are all 127."""
+    weight = Weight(np.full((1, taps), 127, dtype=np.int8), np.array([1.0]), np.array([0]), False)
+    layers = (Quantize("quantize", QuantParams(1.0, 0)), Linear("fc", weight, None, False, QuantParams(1e9, 0)))
+    return QuantizedModel((taps,), layers), np.full((1, taps), 255, dtype=np.uint8)
 
 
 def _real_inputs(rng: Rng) -> tuple[QuantizedModel, npt.NDArray[np.float32]]:
