@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bvverify.encode.terms import Terms
+from bvverify.errors import InternalError
 from bvverify.network import Affine, Clamp, Gather, Lookup, Max, Operation, Product, Step, StepNetwork
 from bvverify.network.operations import Shape
 from bvverify.queries import LevelBox, Robustness
@@ -247,6 +248,8 @@ class _Encoder(Generic[T]):
 
     def _lookup(self, word: Word[T], first: int, entries: list[int]) -> Word[T]:
         """Return the entry that the word picks: comparisons where the table changes, as a balanced tree."""
+        if not first <= word.lower <= word.upper < first + len(entries):
+            raise InternalError(f"a word in [{word.lower}, {word.upper}] leaves the table of a Lookup")
         picked = entries[word.lower - first : word.upper - first + 1]
         lower, upper = min(picked), max(picked)
         if lower == upper:
@@ -267,22 +270,30 @@ class _Encoder(Generic[T]):
         """Return left * right: with left = a + u and right = b + v, it is ab + bu + av + uv, and every summand but the
         constant is counted from its least value.
         """
-        lower = left.lower * right.lower
+        base = left.lower * right.lower
         summands: list[Word[T]] = []
         for word, factor in ((left, right.lower), (right, left.lower)):
             if factor and word.term is not None:
                 term = word.term if factor > 0 else self._mirrored(word)
-                lower += 0 if factor > 0 else factor * word.span
+                base += 0 if factor > 0 else factor * word.span
                 summands.append(self._scaled(Word(0, word.span, term), abs(factor)))
         if left.term is not None and right.term is not None:
             upper = left.span * right.span
             width = upper.bit_length()
             both = self._widened(left, width), self._widened(right, width)
             summands.append(Word(0, upper, self._terms.multiply(*both)))
-        if not summands:
+        corners = [x * y for x in (left.lower, left.upper) for y in (right.lower, right.upper)]
+        lower, upper = min(corners), max(corners)
+        if lower == upper:
             return Word(lower, lower, None)
         total = self._sum(summands)
-        return Word(lower, lower + total.upper, total.term)
+        assert total.term is not None
+        # The summands' least values need not occur together: count from the least product instead.
+        counted = total.term
+        if lower > base:
+            counted = self._terms.subtract(counted, self._terms.constant(lower - base, total.width))
+        width = (upper - lower).bit_length()
+        return Word(lower, upper, counted if width == total.width else self._terms.truncate(counted, width))
 
     # The property.
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from bvverify.errors import UnsupportedLayer
 from bvverify.model import Layer, QuantizedModel, QuantParams
 from bvverify.model.quantized import Shape
@@ -20,6 +22,19 @@ class Graph:
         self._shape = shape
         self._layers: list[Layer] = []
         self._sources: list[tuple[int, ...]] = []
+        self._packed: dict[int, tuple[torch.Tensor, str, float]] = {}
+
+    def use(self, label: str, weight: torch.Tensor, scale: float) -> None:
+        """Note that layer `label` uses packed weights, given unpacked, with an output scale.
+
+        Refuses a second use with another scale: QNNPACK keeps the requantization scale of the first.
+        """
+        _, first, known = self._packed.setdefault(weight.data_ptr(), (weight, label, scale))
+        if known != scale:
+            raise UnsupportedLayer(
+                f"layer {label}: shares its packed weights with layer {first}, but not its output scale; QNNPACK would "
+                "use the scale of whichever runs first"
+            )
 
     def input(self) -> "Activation":
         """Return the model's input."""

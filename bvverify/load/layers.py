@@ -62,6 +62,7 @@ def _linear(relu: bool) -> Handler:
             raise InputError(
                 f"layer {site.label}: takes {weight.shape[1]} features, got a tensor of shape {plain(x.shape)}"
             )
+        x.graph.use(site.label, weight, float(scale))
         output = QuantParams(float(scale), int(zero_point), quantized(site, x).signed)
         layer = Linear(site.label, _weight(weight), _bias(bias), relu, output)
         return x.after(layer, (*x.shape[:-1], weight.shape[0]), output)
@@ -78,6 +79,7 @@ def _conv2d(relu: bool) -> Handler:
         }
         groups = torch.ops.quantized.conv2d_groups(packed)
         quantized(site, x)
+        x.graph.use(site.label, weight, float(scale))
         _check_channels(site, x, weight.shape[1] * groups)
         output = _params(scale, zero_point)
         layer = Conv2d(site.label, _weight(weight), _bias(bias), relu, output, groups=groups, **geometry)

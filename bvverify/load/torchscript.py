@@ -34,6 +34,8 @@ def read_torchscript(content: bytes, *, name: str, input_shape: Shape | None) ->
             raise ModelFileError(f"{name}: torch cannot read this TorchScript file ({_first_line(error)})") from error
         graph = Graph(input_shape or _linear_input(module, name))
         result = interpret(module, [graph.input()], _abstract)
+    if isinstance(result, torch.Tensor):
+        raise UnsupportedLayer(f"{name}: the model's result does not depend on its input")
     if not isinstance(result, Activation):
         raise UnsupportedLayer(f"{name}: the model must return one tensor, not {type(result).__name__}")
     return graph.model(result.number)

@@ -79,10 +79,7 @@ def _network(rng: Rng) -> StepNetwork:
     builder = NetworkBuilder(lower=lower, upper=lower + rng.integers(0, 9, size))
     kinds = ["affine", "affine", "step", "step", "clamp", "max", "lookup", "product", "gather"]
     for _ in range(int(rng.integers(1, 5))):
-        kind = str(rng.choice(kinds))
-        _append(rng, builder, kind)
-        if kind == "product":  # a product's words are wider than its interval, for which tables are made
-            kinds = [other for other in kinds if other not in ("lookup", "product")]
+        _append(rng, builder, str(rng.choice(kinds)))
     if builder.layout.size < 2:
         builder.append(Gather(np.array([0, 0, -1]), int(rng.integers(-3, 4))), builder.value)
     return builder.build()

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from bvverify.encode import encode
 from bvverify.encode.bitvector import Encoding
-from bvverify.network import Affine, Node, StepNetwork
+from bvverify.network import Affine, Gather, Lookup, NetworkBuilder, Node, Product, StepNetwork
 from bvverify.queries import LevelBox, Robustness
+from harness.concrete_terms import ConcreteTerms
 from tests.networks import boxes, networks, points_of, violates
 
-from .concrete import ConcreteTerms
 from .questions import Question, questions
 
 
@@ -76,3 +76,18 @@ def test_free_words_are_the_elements_that_vary(data: st.DataObject) -> None:
     point = points[data.draw(st.integers(0, len(points) - 1))]
     values = {name: int(point.flat[element]) - base for name, (element, base) in encoding.inputs.items()}
     assert (encoding.input_levels(box, values) == point).all()
+
+
+def test_a_lookup_of_a_product_stays_in_its_table() -> None:
+    lower, upper = np.array([-3, -2]), np.array([2, 3])
+    builder = NetworkBuilder(lower=lower, upper=upper)
+    left = builder.append(Gather([[0]]), 0)
+    builder.append(Product(), left, builder.append(Gather([[1]]), 0))
+    least, greatest = (int(end[0, 0]) for end in builder.bounds)
+    builder.lookup(Lookup(least, np.arange(greatest - least + 1)[None, :] ** 2))
+    network = builder.build()
+    box = LevelBox.of(lower, upper)
+    points = points_of(box)
+    encoding = computed(network, box, Robustness(0, 1), points)
+    (word,) = encoding.outputs
+    assert (word.lower + word.term.values == network.evaluate(points)[:, 0]).all()

@@ -225,6 +225,26 @@ def test_forms_of_supported_operations_without_a_model_are_named(module: nn.Modu
     assert refusal(module) == reason
 
 
+class SharedWeights(Chain):
+    """One packed weight, called with two output scales."""
+
+    def __init__(self, second_scale: float) -> None:
+        super().__init__()
+        self.second_scale = second_scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.ops.quantized.linear(self.quant(x), self.first._packed_params._packed_params, 1.0, 0)
+        return torch.ops.quantized.linear(
+            x, self.first._packed_params._packed_params, self.second_scale, 0
+        ).dequantize()
+
+
+def test_packed_weights_with_two_output_scales_are_refused() -> None:
+    message = refusal(SharedWeights(2.0))
+    assert message.startswith("layer first_2: shares its packed weights with layer first, but not its output scale")
+    assert len(load_model(SharedWeights(1.0).eval(), input_shape=(2,)).model.layers) == 4
+
+
 def test_lstm_is_refused() -> None:
     assert refusal(nn.LSTM(2, 2), shape=(3, 2))
     assert refusal(nn.Sequential(nn.LSTM(2, 2)), shape=(3, 2))
@@ -279,7 +299,7 @@ def test_dropout_that_is_always_on_is_refused() -> None:
         (TwoInputs(), "the model takes 2 inputs; one image tensor is supported"),
         (TwoOutputs(), "must return one tensor, not tuple"),
         (NumberOut(), "must return one tensor, not int"),
-        (ConstantOut(), "aten::zeros is not supported here"),
+        (ConstantOut(), "the model's result does not depend on its input"),
         (BranchOnData(), "not supported"),
         (Loop(), "prim::Loop in the model's code is not supported"),
         (ReusedAfterInPlaceRelu(), "layer second: reads a tensor that an in-place operation has overwritten"),
