@@ -13,8 +13,8 @@ from bvverify.kernels.availability import unavailable
 from bvverify.kernels.lower import LoweredModel, lower
 from bvverify.kernels.target import Target
 from bvverify.model import Contiguous, Quantize, QuantizedModel, Reshape, Slice
-from bvverify.network import IntArray
 from bvverify.oracle import LayerBytes
+from harness.corpus import levels_of
 from harness.differential.operations import Operation
 from harness.pool import KernelPool
 
@@ -108,13 +108,6 @@ def computed(model: QuantizedModel, batch: npt.NDArray[Any]) -> list[str]:
     """Return the names of the layers whose bytes a kernel computes: not those that were given, nor copies."""
     given = (Slice, Contiguous, Reshape) if batch.dtype == np.float32 else (Quantize, Slice, Contiguous, Reshape)
     return [layer.name for layer in model.layers if not isinstance(layer, given)]
-
-
-def levels_of(lowered: LoweredModel, batch: npt.NDArray[Any]) -> IntArray:
-    """Return a batch as integer levels: floats are quantized, bytes taken as they are."""
-    if batch.dtype == np.float32:
-        return lowered.quantizer.levels(batch)
-    return batch.astype(np.int64)
 
 
 def reason_of(refusal: NotExact) -> str:

@@ -71,13 +71,12 @@ def _boundaries(rng: Rng, model: QuantizedModel) -> list[Inputs]:
     assert isinstance(first, Quantize)
     params = first.output
     middles = (np.arange(-2, 259) + params.least - 0.5 - params.zero_point) * params.scale
-    near = middles.astype(np.float32)
-    steps = [near]
-    for direction in (np.float32(-np.inf), np.float32(np.inf)):
-        for _ in range(3):
-            steps.append(np.nextafter(steps[-1] if direction > 0 else steps[0], direction))
+    below, above = [middles.astype(np.float32)], [middles.astype(np.float32)]
+    for _ in range(3):
+        below.append(np.nextafter(below[-1], np.float32(-np.inf)))
+        above.append(np.nextafter(above[-1], np.float32(np.inf)))
     spread = rng.normal(size=500).astype(np.float32) * np.float32(params.scale * 150)
-    every = np.concatenate([*steps, spread, np.array([0.0, -0.0, 3e38, -3e38], dtype=np.float32)])
+    every = np.concatenate([*below, *above, spread, np.array([0.0, -0.0, 3e38, -3e38], dtype=np.float32)])
     return [every[np.isfinite(every)].reshape(-1, 1)]
 
 

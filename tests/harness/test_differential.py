@@ -18,7 +18,8 @@ from bvverify.kernels.lower import LoweredModel, lower
 from bvverify.kernels.target import TARGETS, Target
 from bvverify.model import Activation, Add, Function, Quantize, QuantizedModel, QuantParams, Slice
 from harness import strategies
-from harness.differential.compare import compare, difference, levels_of
+from harness.corpus import levels_of
+from harness.differential.compare import compare, difference
 from harness.differential.operations import OPERATIONS, Operation
 from harness.pool import KernelPool
 from harness.sameness import encoding_fault
