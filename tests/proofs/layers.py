@@ -96,4 +96,4 @@ def computed(layer: Linear | Conv2d, target: Target, channel: int, accumulator: 
 def proved(obligations: list[Obligation] | Iterator[Obligation], **options: object) -> list[Proof]:
     """Return the answers of bitwuzla."""
     with Store() as store:
-        return list(prove(obligations, store, seconds=60, **options))
+        return list(prove(obligations, store, seconds=300, **options))
