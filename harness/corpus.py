@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from bvverify.errors import BvverifyError, InputError, InternalError, NotExact, UnsupportedLayer
 from bvverify.kernels.availability import unavailable
-from bvverify.kernels.lower import LoweredModel, lower
+from bvverify.kernels.lower import lower
 from bvverify.kernels.target import TARGETS, Target
 from bvverify.model import Dequantize, QuantizedModel, Reshape
 from bvverify.network import IntArray, StepNetwork
 from bvverify.oracle import LayerBytes
-from harness.case_file import CaseFile, Expectation, read_case
+from harness.case_file import CaseFile, Expectation
 from harness.pool import KernelPool
 from harness.sameness import differing_input, encoding_fault, region
 from harness.tampering import tampered
@@ -69,11 +69,6 @@ def case_paths(folder: Path = FOLDER) -> list[Path]:
     return paths
 
 
-def run_corpus(folder: Path, pool: KernelPool) -> list[Outcome]:
-    """Return the outcomes of every case of a corpus; kernels run in `pool`."""
-    return [outcome for path in case_paths(folder) for outcome in run_case(read_case(path), pool)]
-
-
 def run_case(case: CaseFile, pool: KernelPool) -> list[Outcome]:
     """Return the outcomes of one case on all of its targets."""
     return list(_Run(case, pool).outcomes())
@@ -95,13 +90,6 @@ def recorded_case(
             targets = (*known.targets, target) if known else (target,)
             entries[key] = Expectation(targets, entry.bytes, entry.refused, entry.observed)
     return CaseFile(name, cause, tuple(upstream), model, inputs, tuple(entries.values()))
-
-
-def levels_of(lowered: LoweredModel, inputs: npt.NDArray[Any]) -> IntArray:
-    """Return the network's inputs for a case's inputs: bytes as they are, float32 quantized."""
-    if inputs.dtype == np.float32:
-        return lowered.quantizer.levels(inputs)
-    return inputs.astype(np.int64)
 
 
 def result_bytes(model: QuantizedModel, layers: LayerBytes) -> IntArray:
@@ -146,7 +134,7 @@ class _Run:
         except BvverifyError as error:
             yield Outcome(self._case.name, target, Check.NETWORK, str(error))
             return
-        levels, flat = levels_of(lowered, self._case.inputs), expected.reshape(len(expected), -1)
+        levels, flat = lowered.levels(self._case.inputs), expected.reshape(len(expected), -1)
         yield Outcome(self._case.name, target, Check.NETWORK, _difference(flat, lowered.network.evaluate(levels)))
         key = _fingerprint(lowered.network, levels, flat)
         if key not in self._encodings:

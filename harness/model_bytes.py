@@ -1,4 +1,4 @@
-"""Compare every layer's bytes with the real kernels, on real images: `python -m harness.model_bytes --help`."""
+"""Compare every layer's bytes with the real kernels, on real images: `python -m harness model-bytes --help`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ def page(results: Sequence[Comparison], *, corner_images: int) -> Iterator[str]:
     yield f"Every layer's output bytes, computed by the lowered network and by the kernels of {RUNTIME}, whose"
     yield f"instruction set was forced by the environment. {corner_images} of the images are random zeros and ones,"
     yield "which drive hidden layers to the ends of their range; the others are those of the inputs file."
-    yield "Made by `python -m harness.model_bytes`."
+    yield "Made by `python -m harness model-bytes`."
     yield ""
     yield "| model | target | images | bytes compared | different |"
     yield "|---|---|---|---|---|"
@@ -124,7 +124,3 @@ def _line(result: Comparison) -> str:
         return f"{result.model} {result.target}: not compared, {result.refusal}"
     where = f", first at {result.first_difference}" if result.first_difference else ""
     return f"{result.model} {result.target}: {result.compared:,} bytes, {result.different:,} different{where}"
-
-
-if __name__ == "__main__":
-    typer.run(main)

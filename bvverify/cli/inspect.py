@@ -1,11 +1,8 @@
 """The command `bvverify inspect`."""
 
 import dataclasses
-from typing import Annotated
 
-import typer
-
-from bvverify.cli.options import FactoryOption, JsonOption, ModelArgument, read_factory, read_shape
+from bvverify.cli.options import FactoryOption, InputShapeOption, JsonOption, ModelArgument, read_factory, read_shape
 from bvverify.cli.output import out, write_json
 from bvverify.exit_codes import reported
 
@@ -13,9 +10,7 @@ from bvverify.exit_codes import reported
 def inspect(
     model: ModelArgument,
     *,
-    input_shape: Annotated[
-        str | None, typer.Option(metavar="C,H,W", help="Shape of one input; not needed if the first layer is linear.")
-    ] = None,
+    input_shape: InputShapeOption = None,
     factory: FactoryOption = None,
     json_path: JsonOption = None,
 ) -> None:

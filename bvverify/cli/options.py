@@ -57,6 +57,12 @@ TargetOption = Annotated[
     str, typer.Option(help="engine/isa, an engine alone, or auto (what this machine runs); see `bvverify targets`.")
 ]
 SolverOption = Annotated[str, typer.Option(help="bitwuzla, cvc5 or z3.")]
+InputShapeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C,H,W", help="Shape of one input; not needed if the first layer is linear, or with --inputs."
+    ),
+]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the result to this file as well.")]
 
 

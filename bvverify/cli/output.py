@@ -1,7 +1,7 @@
 """Where commands write: the console, progress, and whole files or none."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_lines(path, [json.dumps(content, indent=2)])
 
 
-def write_lines(path: Path, lines: Sequence[str] | Iterator[str]) -> None:
+def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a whole file or none of it."""
     draft = path.with_name(path.name + ".part")
     try:
@@ -39,5 +39,6 @@ def write_lines(path: Path, lines: Sequence[str] | Iterator[str]) -> None:
             file.writelines(f"{line}\n" for line in lines)
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:  # also when the lines end with an exception, or with an interrupt
+        draft.unlink(missing_ok=True)

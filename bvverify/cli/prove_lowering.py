@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from bvverify.cli.options import JsonOption, ModelArgument, SolverOption, read_shape
+from bvverify.cli.options import InputShapeOption, JsonOption, ModelArgument, SolverOption, read_shape
 from bvverify.cli.output import out, progress_bar, write_json
 from bvverify.exit_codes import ExitCode, reported
 
@@ -27,9 +27,7 @@ def prove_lowering(
         list[str],
         typer.Option(help="engine/isa, an engine alone, or auto; several with commas, or the option several times."),
     ],
-    input_shape: Annotated[
-        str | None, typer.Option(metavar="C,H,W", help="Shape of one input; not needed if the first layer is linear.")
-    ] = None,
+    input_shape: InputShapeOption = None,
     full_range: Annotated[
         bool,
         typer.Option(

@@ -1,8 +1,10 @@
 """Lowering: a QuantizedModel and a Target become the exact integer program that the target computes."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bvverify.errors import NotExact, UnsupportedLayer
 from bvverify.kernels.activation import append_activation
@@ -72,6 +74,10 @@ class LoweredModel:
     def rows(self) -> int | None:
         """How many inputs a kernel may be given at once to compute what the network says; None for any number."""
         return 1 if self.depends_on_place else None
+
+    def levels(self, inputs: npt.NDArray[Any]) -> IntArray:
+        """Return the network's inputs, int64 (n, *input_shape): float32 is quantized, bytes are taken as they are."""
+        return self.quantizer.levels(inputs) if inputs.dtype == np.float32 else inputs.astype(np.int64)
 
     def layer_bytes(self, inputs: IntArray) -> dict[str, IntArray]:
         """Return each layer's output bytes, int64 (n, *shape), for input bytes (n, *input_shape)."""

@@ -1,24 +1,18 @@
 """The command `bvverify conform`: certify that the bytes predicted for a model are those of this machine's kernels."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from bvverify.cli.options import FactoryOption, InputShapeOption, JsonOption, ModelArgument, read_factory
+from bvverify.cli.output import out as console
+from bvverify.cli.output import write_json, write_lines
 from bvverify.exit_codes import ExitCode, reported
-
-console = Console()
 
 
 def conform(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            help="TorchScript file of a quantized model. Reading it runs code of the file: use only files you trust."
-        ),
-    ],
+    model: ModelArgument,
     *,
     out: Annotated[Path, typer.Option(help="Folder for certificate.json and index.html.")],
     target: Annotated[
@@ -28,22 +22,12 @@ def conform(
         Path | None, typer.Option(help="Predict the bytes from this file, of the same architecture, instead of MODEL.")
     ] = None,
     inputs: Annotated[Path | None, typer.Option(help="npz file with real inputs `images`.")] = None,
-    input_shape: Annotated[
-        str | None, typer.Option(metavar="C,H,W", help="Shape of one input; not needed with --inputs.")
-    ] = None,
-    factory: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:FUNCTION",
-            help="Read MODEL as a state_dict (data only) into the module this function returns.",
-        ),
-    ] = None,
+    input_shape: InputShapeOption = None,
+    factory: FactoryOption = None,
     samples: Annotated[int, typer.Option(min=0, help="Random and extreme inputs for the whole model.")] = 1000,
     rounds: Annotated[int, typer.Option(min=1, help="How often thresholds that are not met yet are tried.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Write all certificates to this file as well.")
-    ] = None,
+    json_path: JsonOption = None,
 ) -> None:
     """Certify MODEL on this machine: compare every layer's bytes with the real kernels.
 
@@ -53,9 +37,8 @@ def conform(
     Exit codes: 0 all bytes as predicted, 1 some differ, 2 usage.
     """
     with reported():
-        from bvverify.cli.options import read_factory
         from harness.conform.certificate import Settings, certificate
-        from harness.conform.files import check_writable, write_whole
+        from harness.conform.files import check_writable
         from harness.conform.page import index_page, verdict_line
         from harness.conform.run import certify, choose_targets, read_files
         from harness.conform.terminal import layer_table
@@ -75,10 +58,9 @@ def conform(
         for name, reason in refusals.items():
             console.print(f"{name}: not run: {reason}", markup=False, soft_wrap=True)
         if several:
-            write_whole(out / "index.html", index_page(outcomes, refusals, folders))
+            write_lines(out / "index.html", index_page(outcomes, refusals, folders))
         if json_path is not None:
-            everything = {"certificates": [certificate(outcome) for outcome in outcomes]}
-            write_whole(json_path, [json.dumps(everything, indent=2)])
+            write_json(json_path, {"certificates": [certificate(outcome) for outcome in outcomes]})
         console.print(f"report: {out / 'index.html'}", markup=False, soft_wrap=True)
         if not all(outcome.passed for outcome in outcomes):
             raise typer.Exit(ExitCode.SOME_VIOLATED)

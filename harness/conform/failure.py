@@ -58,8 +58,7 @@ def _small_case(difference: Difference, target: Target, pool: KernelPool) -> Sma
 
     def outcome(candidates: tuple[QuantizedModel, ...], inputs: npt.NDArray[Any]) -> tuple[IntArray, IntArray]:
         lowered = lower(candidates[-1], target)
-        levels = lowered.quantizer.levels(inputs) if inputs.dtype == np.float32 else inputs.astype(np.int64)
-        predicted = lowered.layer_bytes(levels)[candidates[-1].layers[-1].name]
+        predicted = lowered.layer_bytes(lowered.levels(inputs))[candidates[-1].layers[-1].name]
         return predicted, kernel_bytes(pool, target, candidates[0], inputs, rows=lowered.rows).astype(np.int64)
 
     def fails(candidates: tuple[QuantizedModel, ...], inputs: npt.NDArray[Any]) -> bool:

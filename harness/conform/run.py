@@ -1,7 +1,6 @@
 """One run: what is read, which targets are taken, and the certificate of each."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from bvverify.cli.options import read_shape
-from bvverify.cli.output import progress_bar
+from bvverify.cli.output import progress_bar, write_json, write_lines
 from bvverify.errors import NotExact, TargetUnavailable
 from bvverify.kernels.availability import unavailable
 from bvverify.kernels.target import TARGETS, Target
@@ -21,7 +20,6 @@ from bvverify.model import QuantizedModel
 from harness.conform.bench import compare_alone
 from harness.conform.certificate import Conformance, Settings, certificate
 from harness.conform.failure import write_failure
-from harness.conform.files import write_whole
 from harness.conform.inputs import whole_inputs
 from harness.conform.page import report_page
 from harness.conform.whole import compare_whole, subject_of
@@ -116,6 +114,6 @@ def certify(files: Files, target: Target, settings: Settings, *, folder: Path) -
             progress.update(task, description=f"{target}: shrinking a case of layer {difference.layer}")
             names = write_failure(folder, difference, target, pool)
             outcome = dataclasses.replace(outcome, case_files=names)
-    write_whole(folder / "index.html", report_page(outcome, folder=folder))
-    write_whole(folder / "certificate.json", [json.dumps(certificate(outcome), indent=2)])
+    write_lines(folder / "index.html", report_page(outcome, folder=folder))
+    write_json(folder / "certificate.json", certificate(outcome))
     return outcome

@@ -1,4 +1,4 @@
-"""Certificates of several models on all targets, as a page: `python -m harness.conform.table --help`."""
+"""Certificates of several models on all targets, as a page: `python -m harness conform-table --help`."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ met if the kernel was run on such an accumulator and put out the predicted byte;
 proved that no input has that accumulator; otherwise as missed. Quantization of the input counts likewise:
 the least float32 of every level, and the one below. Where accumulators saturate, the bytes of a constructed
 input are compared for the channels that its batch was made for. Seconds are those of a machine that had other
-work as well. Made by `python -m harness.conform.table`.
+work as well. Made by `python -m harness conform-table`.
 
 | model | target | layers | bytes | different | sides met | missed | unreachable | coverage | seconds |
 |---|---|---:|---:|---:|---:|---:|---:|---:|---:|
@@ -104,7 +104,3 @@ def _line(row: Any) -> str:
         f"{row['model']['name']} {row['target']}: {row['verdict']}, {row['bytes']['compared']:,} bytes, "
         f"{percent(row['coverage']['fraction'])} of sides, {row['seconds']} s"
     )
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -42,7 +42,9 @@ def main(
         typer.Option(help="quick: every operation and target once; thorough: an hour; fuzz: on and on."),
     ] = Profile.QUICK,
     minutes: Annotated[float | None, typer.Option(min=0, help="Go on for so long instead.")] = None,
-    operations: Annotated[str, typer.Option(help="Operations, with commas; all by default.")] = "",
+    operation: Annotated[
+        list[str] | None, typer.Option(help="Only this operation of the table; may be given several times.")
+    ] = None,
     targets: Annotated[str, typer.Option(help="Targets, with commas; all that run here by default.")] = "",
     store: Annotated[
         Path | None, typer.Option(help="File of rounds: those that it holds are skipped, new ones are added.")
@@ -55,21 +57,21 @@ def main(
     A case that differs is shrunk and written as a case file, which `corpus add` turns into a corpus entry.
     """
     with reported():
-        chosen = _operations(operations), _targets(targets)
+        chosen = _operations(operation or []), _targets(targets)
         deadline = time.monotonic() + 60 * (_MINUTES[profile] if minutes is None else minutes)
         rounds = read_rounds(store) if store else []
         done = {(row.operation, row.target, row.first) for row in rounds}
         interrupted = False
         with KernelPool() as pool, console.status("starting") as status:
             try:
-                for operation, target, seeds in _cells(*chosen, deadline):
-                    if (operation.name, str(target), seeds.start) in done:
+                for cell, target, seeds in _cells(*chosen, deadline):
+                    if (cell.name, str(target), seeds.start) in done:
                         continue
                     total = sum(row.bytes for row in rounds)
-                    status.update(f"{operation.name} on {target}, seeds from {seeds.start}; {total:,} bytes so far")
-                    tally = compare(pool, operation, target, seeds)
-                    rounds.append(round_of(operation.name, str(target), seeds, tally))
-                    _report(pool, operation, target, tally, failures)
+                    status.update(f"{cell.name} on {target}, seeds from {seeds.start}; {total:,} bytes so far")
+                    tally = compare(pool, cell, target, seeds)
+                    rounds.append(round_of(cell.name, str(target), seeds, tally))
+                    _report(pool, cell, target, tally, failures)
                     if store:
                         append_round(store, rounds[-1])
             except KeyboardInterrupt:
@@ -112,14 +114,12 @@ def _report(pool: KernelPool, operation: Operation, target: Target, tally: Tally
         console.print(f"shrunk case: {path}" if path else "the case could not be shrunk", markup=False, soft_wrap=True)
 
 
-def _operations(text: str) -> list[Operation]:
-    names = [name.strip() for name in text.split(";" if ";" in text else ",") if name.strip()]
+def _operations(names: list[str]) -> list[Operation]:
     known = {operation.name: operation for operation in OPERATIONS}
-    chosen = [operation for operation in OPERATIONS if operation.name in names or operation.name.split(",")[0] in names]
-    unknown = [name for name in names if name not in known and name not in {key.split(",")[0] for key in known}]
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"unknown operation '{unknown[0]}'; known: {'; '.join(known)}")
-    return chosen or list(OPERATIONS)
+    return [known[name] for name in names] or list(OPERATIONS)
 
 
 def _targets(text: str) -> list[Target]:

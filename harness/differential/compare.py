@@ -1,9 +1,9 @@
 """One operation on one target: our bytes against the kernel's, case by case."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from bvverify.kernels.lower import LoweredModel, lower
 from bvverify.kernels.target import Target
 from bvverify.model import Contiguous, Quantize, QuantizedModel, Reshape, Slice
 from bvverify.oracle import LayerBytes
-from harness.corpus import levels_of
 from harness.differential.operations import Operation
 from harness.pool import KernelPool
 
@@ -36,7 +35,7 @@ class Tally:
     """What happened to the cases of one operation on one target."""
 
     compared: int = 0
-    """Cases all of whose bytes were compared."""
+    """Cases that were run on the kernel."""
     bytes: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     """Cases that lowering refuses, by reason."""
@@ -48,8 +47,7 @@ class Tally:
 def compare(pool: KernelPool, operation: Operation, target: Target, seeds: Iterable[int]) -> Tally:
     """Return the tally of the cases of `seeds`."""
     tally = Tally()
-    waiting: list[tuple[int, LoweredModel, npt.NDArray[Any]]] = []
-    models: list[QuantizedModel] = []
+    waiting: list[_Waiting] = []
     for seed in seeds:
         model, batches = operation.case(seed)
         if unavailable(model, target) is not None:
@@ -61,39 +59,39 @@ def compare(pool: KernelPool, operation: Operation, target: Target, seeds: Itera
             tally.refused[reason_of(refusal)] += 1
             continue
         tally.compared += 1
-        waiting += [(seed, lowered, batch) for batch in batches]
-        models += [model] * len(batches)
+        waiting += [_Waiting(seed, model, lowered, batch) for batch in batches]
         if len(waiting) >= _CASES_PER_REQUEST:
-            _settle(pool, operation, target, waiting, models, tally)
-    _settle(pool, operation, target, waiting, models, tally)
+            _settle(pool, operation, target, waiting, tally)
+    _settle(pool, operation, target, waiting, tally)
     return tally
 
 
-def _settle(
-    pool: KernelPool,
-    operation: Operation,
-    target: Target,
-    waiting: list[tuple[int, LoweredModel, npt.NDArray[Any]]],
-    models: list[QuantizedModel],
-    tally: Tally,
-) -> None:
+class _Waiting(NamedTuple):
+    """A batch that is still to be run."""
+
+    seed: int
+    model: QuantizedModel
+    lowered: LoweredModel
+    batch: npt.NDArray[Any]
+
+
+def _settle(pool: KernelPool, operation: Operation, target: Target, waiting: list[_Waiting], tally: Tally) -> None:
     """Run the waiting batches on the kernels, compare, and forget them."""
-    results = pool.run(target, [(model, batch) for model, (_, _, batch) in zip(models, waiting, strict=True)])
-    for (seed, lowered, batch), model, real in zip(waiting, models, results, strict=True):
-        what = difference(lowered, batch, real)
+    results = pool.run(target, [(case.model, case.batch) for case in waiting])
+    for case, real in zip(waiting, results, strict=True):
+        what = difference(case.lowered, case.batch, real)
         if what is not None:
-            tally.mismatches.append(Mismatch(operation.name, str(target), seed, what))
+            tally.mismatches.append(Mismatch(operation.name, str(target), case.seed, what))
         elif not isinstance(real, str):
-            tally.bytes += sum(real[name].size for name in computed(model, batch))
+            tally.bytes += sum(real[name].size for name in computed(case.model, case.batch))
     waiting.clear()
-    models.clear()
 
 
 def difference(lowered: LoweredModel, batch: npt.NDArray[Any], real: LayerBytes | str) -> str | None:
     """Return how the kernel's answer differs from our bytes in any layer, or None if it does not."""
     if isinstance(real, str):
         return f"the kernel gave no bytes: {real}"
-    for name, predicted in lowered.layer_bytes(levels_of(lowered, batch)).items():
+    for name, predicted in lowered.layer_bytes(lowered.levels(batch)).items():
         if predicted.shape != real[name].shape:
             return f"layer {name}: shape {predicted.shape}, the kernel's is {real[name].shape}"
         wrong = np.argwhere(predicted != real[name])
@@ -113,8 +111,3 @@ def computed(model: QuantizedModel, batch: npt.NDArray[Any]) -> list[str]:
 def reason_of(refusal: NotExact) -> str:
     """Return a refusal without the layer's name."""
     return str(refusal).partition(": ")[2] or str(refusal)
-
-
-def unexplained(tallies: Sequence[Tally]) -> list[Mismatch]:
-    """Return all mismatches."""
-    return [mismatch for tally in tallies for mismatch in tally.mismatches]

@@ -20,7 +20,7 @@ from bvverify.queries import LevelBox, Robustness
 from bvverify.search.intervals import proved_by_intervals
 from bvverify.solvers import Status, check
 from harness.concrete_terms import ConcreteTerms
-from harness.corpus import identity_fault, levels_of
+from harness.corpus import identity_fault
 from harness.mutants.recorded import Recorded
 from harness.mutants.small_networks import SmallQuestion, near_robust, points_of, small_question
 from harness.sameness import SOLVER, encoding_fault, region
@@ -75,7 +75,7 @@ def bytes_fault(record: Recorded) -> str:
         return f"refused: {refusal}"
     if isinstance(record.expected, str):
         return f"lowered, but should be refused: {record.expected}"
-    network, levels = lowered.network, levels_of(lowered, record.inputs)
+    network, levels = lowered.network, lowered.levels(record.inputs)
     if (wrong := (network.evaluate(levels) != record.expected).any(axis=1)).any():
         return f"{int(wrong.sum())} of {len(wrong)} results differ from the kernel's"
     point = levels[0]

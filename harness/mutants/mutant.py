@@ -72,7 +72,7 @@ def _table(path: Path) -> list[Mutant]:
 
 def _mutant(entry: object, group: str, where: str) -> Mutant:
     required = {"name", "file", "description"}
-    given = checked_object(entry, where, required=required, optional={"old", "new", "edit"})  # type: ignore[arg-type]
+    given = checked_object(entry, where, required=required, optional={"old", "new", "edit"})  # type: ignore[arg-type]  # TOML's values are JSON's
     edits = given.get("edit", [{"old": given.get("old"), "new": given.get("new")}])
     return Mutant(
         name=from_json(str, given["name"], f"{where}.name"),

@@ -22,7 +22,7 @@ def main() -> None:
         from harness.mutants.checks import all_checks
 
         records = pickle.loads(Path(sys.argv[1]).read_bytes())
-    except Exception as error:
+    except Exception as error:  # a mutant may break the very import
         json.dump({"broken": f"{type(error).__name__}: {error}"}, sys.stdout)
         return
     killer = reason = ""
@@ -31,7 +31,7 @@ def main() -> None:
         made += 1
         try:
             reason = check()
-        except Exception as error:
+        except Exception as error:  # whatever a mutant raises, the check has noticed it
             reason = f"{type(error).__name__}: {error}"
         if reason:
             killer = name

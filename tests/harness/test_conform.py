@@ -330,7 +330,7 @@ def test_a_layer_that_the_kernel_rejects_does_not_conform() -> None:
     subject = whole.Subject(DeployedModel("graph", model, b""), model, lowering.lower(model, target))
     for index in (0, 1, 3):
         blank = subject.blank_reports()[index]
-        report = bench.compare_alone(subject, index, blank, Rejecting(), seed=0, rounds=1)  # type: ignore[arg-type]
+        report = bench.compare_alone(subject, index, blank, Rejecting(), seed=0, rounds=1)  # type: ignore[arg-type]  # the part of a pool that is used
         assert report.rejected == "no such kernel"
         assert not report.conforms
 

@@ -16,7 +16,7 @@ from bvverify.model import Linear, Quantize, QuantizedModel, QuantParams, Weight
 from bvverify.network import Affine, Node, StepNetwork
 from harness import corpus, sameness
 from harness.case_file import CaseFile, Expectation, read_case, write_case
-from harness.corpus import Check, case_paths, identity_fault, recorded_case, run_case, run_corpus
+from harness.corpus import Check, case_paths, identity_fault, recorded_case, run_case
 from harness.corpus_command import app
 from harness.pool import KernelPool
 from harness.tampering import tampered
@@ -153,7 +153,11 @@ def test_recording_finds_bytes_and_refusals(pool: KernelPool) -> None:
 def test_a_corpus_runs_as_a_whole(pool: KernelPool, tmp_path: Path) -> None:
     (tmp_path / "saturating").mkdir()
     write_case(tmp_path / "saturating" / "case.json", saturating_case())
-    assert not [outcome for outcome in run_corpus(tmp_path, pool) if outcome.fault]
+    assert not [
+        outcome
+        for outcome in (outcome for path in case_paths(tmp_path) for outcome in run_case(read_case(path), pool))
+        if outcome.fault
+    ]
 
 
 def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from bvverify.kernels.lower import LoweredModel, lower
 from bvverify.kernels.target import TARGETS, Target
 from bvverify.model import Activation, Add, Function, Quantize, QuantizedModel, QuantParams, Slice
 from harness import strategies
-from harness.corpus import levels_of
 from harness.differential.compare import compare, difference
 from harness.differential.operations import OPERATIONS, Operation
 from harness.pool import KernelPool
@@ -147,8 +146,8 @@ def test_more_elements_than_one_thread_takes_are_refused_where_places_matter() -
 
 def test_levels_of_floats_and_bytes() -> None:
     lowered = lower(tie_add(1), Target.parse("qnnpack/sse2"))
-    assert levels_of(lowered, np.array([[0.1, -0.1]], dtype=np.float32)).tolist() == [[129, 127]]
-    assert levels_of(lowered, np.array([[129, 127]], dtype=np.uint8)).tolist() == [[129, 127]]
+    assert lowered.levels(np.array([[0.1, -0.1]], dtype=np.float32)).tolist() == [[129, 127]]
+    assert lowered.levels(np.array([[129, 127]], dtype=np.uint8)).tolist() == [[129, 127]]
 
 
 def test_sums_of_scales_that_are_too_far_apart_are_refused() -> None:

@@ -47,6 +47,12 @@ def layer_of(model: QuantizedModel) -> Any:
     return model.layers[-1]
 
 
+def input_params(model: QuantizedModel) -> QuantParams:
+    first = model.layers[0]
+    assert isinstance(first, Quantize)
+    return first.output
+
+
 def has_77(models: Models, inputs: Array) -> bool:
     """Return whether some weight of 77 is left, and with it a byte above 10 that it may read."""
     values = layer_of(models[0]).weight.values
@@ -96,7 +102,7 @@ def test_an_accumulator_at_a_threshold_is_moved_with_the_scales() -> None:
     """A failure that needs one exact accumulator of many inputs still shrinks to a few."""
 
     def bytes_of(model: QuantizedModel, inputs: Array) -> Array:
-        source, layer = model.layers[0].output, layer_of(model)  # type: ignore[union-attr]
+        source, layer = input_params(model), layer_of(model)
         total = (inputs.astype(np.int64) - source.zero_point) @ layer.weight.values.astype(np.int64).T
         bias = 0 if layer.bias is None else layer.bias
         real = total * (source.scale * layer.weight.scales) + bias
@@ -113,7 +119,7 @@ def test_an_accumulator_at_a_threshold_is_moved_with_the_scales() -> None:
     assert differ((model, other), small)
     assert small.size <= 4
     assert layer_of(model).weight.values.size <= 4
-    scales = [model.layers[0].output.scale, *layer_of(model).weight.scales, layer_of(model).output.scale]  # type: ignore[union-attr]
+    scales = [input_params(model).scale, *layer_of(model).weight.scales, layer_of(model).output.scale]
     assert all(np.frexp(scale)[0] == 0.5 for scale in scales)
 
 
@@ -184,7 +190,7 @@ def test_a_quantization_shrinks_to_one_number_at_a_threshold() -> None:
         return QuantizedModel((2, 3), (Quantize("quantize", QuantParams(scale, 7)),))
 
     def differ(models: Models, inputs: Array) -> bool:
-        first, second = (Quantizer(model.layers[0].output).levels(inputs) for model in models)  # type: ignore[union-attr]
+        first, second = (Quantizer(input_params(model)).levels(inputs) for model in models)
         return bool((first != second).any())
 
     inputs = np.linspace(0, 10, 60_000, dtype=np.float32).reshape(-1, 2, 3)
@@ -193,7 +199,7 @@ def test_a_quantization_shrinks_to_one_number_at_a_threshold() -> None:
     (first, second), small = shrink(models, inputs, differ)
     assert small.shape == (1, 1, 1)
     assert first.layers == (Quantize("quantize", QuantParams(1.0, 0)),)
-    assert second.layers[0].output.scale == pytest.approx(1 + 1e-5, abs=1e-7)  # type: ignore[union-attr]
+    assert input_params(second).scale == pytest.approx(1 + 1e-5, abs=1e-7)
 
 
 def test_real_inputs_become_bytes_where_that_still_fails() -> None:
