@@ -1,13 +1,17 @@
-"""A child process that answers requests one at a time, each within a hard wall-clock limit.
+"""A child process that answers requests one at a time, each within hard limits of wall-clock time, CPU time, memory.
 
 The parent sends a pickled request and waits; when the limit passes, the child is killed, whatever native code it is
-in, and the next request starts a new one.  A crash or an exhausted memory costs the request alone.  Requests and
-replies are the project's own objects between two processes of one user, so pickle is safe here.
+in, and the next request starts a new one.  A crash or an exhausted memory costs the request alone.  A child whose
+parent ends, however it ends, ends with it.  Requests and replies are the project's own objects between two processes
+of one user, so pickle is safe here.
 """
 
+import fcntl
+import math
 import os
 import pickle
 import resource
+import select
 import selectors
 import signal
 import struct
@@ -15,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO, Any, BinaryIO
 
 from bvverify.closing import Closing
@@ -30,6 +35,10 @@ class ChildTimeout(Exception):
     """The limit passed before the child answered; the child was killed."""
 
 
+class ChildCpuTimeout(ChildTimeout):
+    """The child used up its CPU time before it answered, and was ended."""
+
+
 class ChildDied(Exception):
     """The child ended without an answer; the message holds its exit code or signal and its last words."""
 
@@ -38,20 +47,30 @@ class Child(Closing):
     """A lazily started, restartable child process that runs `python -m module`."""
 
     def __init__(
-        self, module: str, *, environment: Mapping[str, str] | None = None, memory_bytes: int | None = None
+        self,
+        module: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        memory_bytes: int | None = None,
+        cpu_seconds: float | None = None,
     ) -> None:
-        """Prepare a child; `environment` is laid over the parent's, `memory_bytes` limits its address space."""
+        """Prepare a child; `environment` is laid over the parent's, `memory_bytes` limits its address space,
+        `cpu_seconds` the CPU time of each request, rounded up to whole seconds of the process.
+        """
         self._command = [sys.executable, "-m", module]
-        self._environment = {**os.environ, **(environment or {})}
-        self._memory_bytes = memory_bytes
+        limits = {_MEMORY_VARIABLE: memory_bytes, _CPU_VARIABLE: cpu_seconds}
+        inherited = {name: value for name, value in os.environ.items() if name not in limits}
+        given = {name: str(value) for name, value in limits.items() if value is not None}
+        self._environment = {**inherited, **(environment or {}), **given}
+        self._cpu_seconds = cpu_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
 
     def request(self, message: object, *, seconds: float) -> Any:
         """Return the child's reply to `message`.
 
-        Raises `ChildTimeout` after `seconds`, which count from when the child is ready, `ChildDied` if the child
-        ends, and whatever exception the child's handler raised.
+        Raises `ChildTimeout` after `seconds`, which count from when the child is ready, `ChildCpuTimeout` when its
+        CPU time is used up, `ChildDied` if the child ends, and whatever exception the child's handler raised.
         """
         process = self._started()
         outcome, value = self._exchange(process, message, seconds)
@@ -71,7 +90,7 @@ class Child(Closing):
             self.close()
             raise ChildTimeout(f"no answer within {seconds:g} s") from None
         except (EOFError, BrokenPipeError):
-            raise ChildDied(self._last_words()) from None
+            raise self._end() from None
         except BaseException:  # an interrupt leaves half an exchange behind
             self.close()
             raise
@@ -97,27 +116,28 @@ class Child(Closing):
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
-            environment = dict(self._environment)
-            if self._memory_bytes is not None:
-                environment[_MEMORY_VARIABLE] = str(self._memory_bytes)
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=self._environment
             )
             self._exchange(self._process, _READY, _START_SECONDS)
         return self._process
 
-    def _last_words(self) -> str:
+    def _end(self) -> ChildTimeout | ChildDied:
+        """Return why the child ended, with its last words, and let go of it."""
         assert self._process is not None
         assert self._errors is not None
         code = self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         self.close()
+        if code == -signal.SIGXCPU and self._cpu_seconds is not None:
+            return ChildCpuTimeout(f"no answer within {self._cpu_seconds:g} s of CPU time")
         reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"{reason}: {lines[-1][:300]}" if lines else reason
+        return ChildDied(f"{reason}: {lines[-1][:300]}" if lines else reason)
 
 
 _MEMORY_VARIABLE = "BVVERIFY_CHILD_MEMORY"
+_CPU_VARIABLE = "BVVERIFY_CHILD_CPU"
 
 
 def serve(handler: Callable[[Any], Any]) -> None:
@@ -138,11 +158,48 @@ def serve(handler: Callable[[Any], Any]) -> None:
                 message = pickle.loads(_read(requests))
             except EOFError:
                 return
-            try:
-                reply = ("returned", handler(message))
-            except Exception as error:
-                reply = ("raised", error)
+            with _ending_with_parent(requests), _cpu_limit():
+                try:
+                    reply = ("returned", handler(message))
+                except Exception as error:
+                    reply = ("raised", error)
             _write(replies, reply)
+
+
+@contextmanager
+def _ending_with_parent(requests: BinaryIO) -> Iterator[None]:
+    """End this process when the parent's end of the pipe closes, even in native code that never returns to Python.
+
+    The kernel sends SIGIO then, whose default action is to terminate.  Nothing else can arrive in the meantime, for
+    the parent waits for a reply before it sends again.
+    """
+    descriptor = requests.fileno()
+    quiet = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, quiet | os.O_ASYNC)
+    hangup = select.poll()
+    hangup.register(descriptor, 0)
+    if hangup.poll(0):
+        raise SystemExit("the parent process has ended")
+    try:
+        yield
+    finally:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, quiet)
+
+
+@contextmanager
+def _cpu_limit() -> Iterator[None]:
+    """End this process with SIGXCPU when the request has used its CPU time, if that is limited."""
+    if (seconds := os.environ.get(_CPU_VARIABLE)) is None:
+        yield
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    wanted = math.ceil(time.process_time() + float(seconds))
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
 
 def _write(stream: BinaryIO | IO[bytes], message: object) -> None:

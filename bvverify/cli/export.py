@@ -11,18 +11,15 @@ from bvverify.cli.options import (
     InputsOption,
     ModelArgument,
     RadiusOption,
-    RegionKind,
     RegionOption,
     TargetOption,
     TieOption,
     images_and_model,
     read_indices,
-    read_radius,
-    read_region,
 )
 from bvverify.cli.output import out, write_lines
 from bvverify.exit_codes import reported
-from bvverify.queries import Robustness, TieRule
+from bvverify.queries import RegionKind, Robustness, TieRule, read_clip, read_radius, region_around
 
 
 def export(
@@ -52,7 +49,7 @@ def export(
         images, deployed = images_and_model(inputs, model, factory)
         (index,) = read_indices(str(index), images)
         lowered = lower(deployed.model, Target.parse(target))
-        ball = read_region(images, index, read_radius(radius, region), region, clip)
+        ball = region_around(images.images[index], region, read_radius(radius, region), read_clip(clip))
         own = lowered.quantizer.levels(ball.center())
         outputs = lowered.network.evaluate(own[None])
         label = int(predicted_class(outputs)[0]) if images.labels is None else int(images.labels[index])

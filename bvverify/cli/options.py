@@ -2,26 +2,17 @@
 
 import importlib
 from collections.abc import Callable
-from enum import StrEnum
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bvverify.errors import InputError, UsageError
-from bvverify.queries import FloatBall, PixelBall, Region, TieRule
+from bvverify.errors import UsageError
+from bvverify.queries import RegionKind, TieRule
 
 if TYPE_CHECKING:  # torch is imported only by commands that read a model
     from bvverify.load import DeployedModel
     from bvverify.load.inputs import Images
-
-
-class RegionKind(StrEnum):
-    """What may be perturbed."""
-
-    PIXELS = "pixels"
-    FLOATS = "floats"
 
 
 ModelArgument = Annotated[
@@ -102,47 +93,3 @@ def read_shape(text: str) -> tuple[int, ...]:
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise UsageError(f"input shape '{text}': expected positive numbers with commas, such as 1,28,28")
     return tuple(int(part) for part in parts)
-
-
-def read_fraction(text: str, what: str) -> Fraction:
-    """Return a number written as 2, 0.5 or 2/255; `what` names it in errors."""
-    try:
-        return Fraction(text.strip())
-    except (ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"{what} '{text.strip()}': expected a number or a fraction such as 2/255") from error
-
-
-def read_radius(text: str, region: RegionKind) -> Fraction:
-    """Return a radius that is not negative, and whole for pixel regions."""
-    radius = read_fraction(text, "radius")
-    if radius < 0:
-        raise UsageError(f"radius '{text.strip()}': must not be negative")
-    if region is RegionKind.PIXELS and radius.denominator != 1:
-        raise UsageError(
-            f"radius '{text.strip()}': pixel regions take whole grey levels; use --region floats for other radii"
-        )
-    return radius
-
-
-def read_region(images: "Images", index: int, radius: Fraction, region: RegionKind, clip: str) -> Region:
-    """Return the region around one input."""
-    if region is RegionKind.FLOATS:
-        return FloatBall(images.real[index], radius, read_clip(clip))
-    if images.images.dtype.name != "uint8":
-        raise InputError(
-            f"{images.name}: pixel regions need uint8 images, these are {images.images.dtype}; use --region floats"
-        )
-    return PixelBall(images.images[index], int(radius))
-
-
-def read_clip(text: str) -> tuple[Fraction, Fraction] | None:
-    """Return the ends written as LOW,HIGH, or None for `none`."""
-    if text.strip().lower() == "none":
-        return None
-    low, comma, high = text.partition(",")
-    if not comma:
-        raise UsageError(f"clip '{text}': expected LOW,HIGH or none")
-    ends = read_fraction(low, "clip"), read_fraction(high, "clip")
-    if ends[0] > ends[1]:
-        raise UsageError(f"clip '{text}': the lower end is above the upper end")
-    return ends

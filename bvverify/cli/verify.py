@@ -14,19 +14,16 @@ from bvverify.cli.options import (
     JsonOption,
     ModelArgument,
     RadiusOption,
-    RegionKind,
     RegionOption,
     SolverOption,
     TargetOption,
     TieOption,
     images_and_model,
     read_indices,
-    read_radius,
-    read_region,
 )
 from bvverify.cli.output import out, progress_bar, write_json
 from bvverify.exit_codes import ExitCode, reported
-from bvverify.queries import Query, Robustness, TieRule
+from bvverify.queries import Query, RegionKind, Robustness, TieRule, read_clip, read_radius, region_around
 
 if TYPE_CHECKING:
     from bvverify.evidence import Verdict
@@ -66,6 +63,7 @@ def verify(
 
         images, deployed = images_and_model(inputs, model, factory)
         chosen = read_indices(indices, images)
+        ends = read_clip(clip)
         radii = [(text.strip(), read_radius(text, region)) for text in radius.split(",")]
         rows: list[tuple[int, str, Verdict]] = []
         verifier = Verifier(
@@ -86,7 +84,9 @@ def verify(
                 for index, prediction in zip(chosen, predictions.tolist(), strict=True):
                     label = prediction if images.labels is None else int(images.labels[index])
                     for text, size in radii:
-                        query = Query(read_region(images, index, size, region, clip), Robustness(label, classes, tie))
+                        query = Query(
+                            region_around(images.images[index], region, size, ends), Robustness(label, classes, tie)
+                        )
                         rows.append((index, text, verifier.verify(query)))
                         progress.advance(task)
             except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bvverify.network import IntArray
-from bvverify.search import Outcome
+from bvverify.search import Obstacle, Outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,10 @@ class Verdict:
     prediction: int
     """Class that torch.argmax gives for the unperturbed input."""
     witness: Witness | None
+    obstacle: Obstacle | None = None
+    """For UNKNOWN: the kind of `reason`."""
+    gap: int | None = None
+    """For UNKNOWN: by how many output levels the bounds miss a proof."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the verdict as plain values, without the arrays of the witness."""
@@ -53,6 +57,7 @@ class Verdict:
             "solver": self.solver,
             "seconds": round(self.seconds, 6),
             "reason": self.reason,
+            "gap": self.gap,
             "label": self.label,
             "prediction": self.prediction,
             "replay": self.witness.replay if self.witness else None,

@@ -3,6 +3,7 @@
 from bvverify.queries.levels import LevelBox
 from bvverify.queries.properties import Robustness, TieRule, predicted_class
 from bvverify.queries.query import Query
+from bvverify.queries.reading import RegionKind, read_clip, read_radius, region_around
 from bvverify.queries.regions import PIXEL_REALS, FloatBall, PixelBall, Quantization, Region
 
 __all__ = [
@@ -13,7 +14,11 @@ __all__ = [
     "Quantization",
     "Query",
     "Region",
+    "RegionKind",
     "Robustness",
     "TieRule",
     "predicted_class",
+    "read_clip",
+    "read_radius",
+    "region_around",
 ]

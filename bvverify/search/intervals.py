@@ -19,15 +19,25 @@ Bounds = tuple[IntArray, IntArray]
 
 def proved_by_intervals(network: StepNetwork, box: LevelBox, question: Robustness) -> bool:
     """Return whether intervals alone prove `question` for every input of `box`; they never refute."""
+    return interval_gap(network, box, question) == 0
+
+
+def interval_gap(network: StepNetwork, box: LevelBox, question: Robustness) -> int:
+    """Return by how many output levels intervals miss a proof of `question`: 0 if they prove it for every input of
+    `box`, else the most levels by which the upper bound of a rival that was not excluded reaches too far.
+    """
     values = network.interval(box.lower, box.upper)
     lower, upper = (end.reshape(-1) for end in values[-1])
-    open_rivals = [
-        (rival, margin) for rival, margin in question.rivals() if int(upper[rival] - lower[question.label]) >= margin
+    excess = {
+        (rival, margin): int(upper[rival] - lower[question.label]) - margin + 1 for rival, margin in question.rivals()
+    }
+    last = _last_layer(network, values) if max(excess.values(), default=0) > 0 else None
+    missed = [
+        levels
+        for rival, levels in excess.items()
+        if levels > 0 and (last is None or not last.excludes(question.label, *rival))
     ]
-    if not open_rivals:
-        return True
-    last = _last_layer(network, values)
-    return last is not None and all(last.excludes(question.label, rival, margin) for rival, margin in open_rivals)
+    return max(missed, default=0)
 
 
 class _LastLayer:

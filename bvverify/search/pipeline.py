@@ -1,5 +1,6 @@
 """The pipeline: stages in order of cost, stopping at the first exact answer."""
 
+from dataclasses import replace
 from typing import Literal
 
 from bvverify.errors import InternalError
@@ -7,7 +8,7 @@ from bvverify.network import IntArray, StepNetwork
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.decision import Decision, Outcome
-from bvverify.search.intervals import proved_by_intervals
+from bvverify.search.intervals import interval_gap, proved_by_intervals
 
 
 def decide(
@@ -18,9 +19,12 @@ def decide(
     A witness is evaluated on the network before it is returned; one that lies outside the box or violates nothing
     is an `InternalError`.
     """
-    if proved_by_intervals(network, box, question):
+    gap = interval_gap(network, box, question)
+    if gap == 0:
         return Decision(Outcome.ROBUST, "intervals")
     decision = solver.decide(network, box, question, seconds=seconds)
+    if decision.outcome is Outcome.UNKNOWN:
+        return replace(decision, gap=gap)
     if decision.outcome is Outcome.VIOLATED and not _violates(network, box, question, decision.witness):
         raise InternalError(f"{decision.solver} gave no input that violates the property: its answer cannot be trusted")
     return decision

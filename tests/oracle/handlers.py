@@ -24,6 +24,10 @@ def handle(request: Request) -> Any:
             return os.environ.get(name)
         case ("sleep", seconds):
             time.sleep(seconds)
+        case ("busy", seconds):
+            end = time.process_time() + seconds
+            while time.process_time() < end:
+                pass
         case ("native loop", size):
             return float(np.linalg.svd(np.ones((size, size)))[1][0])
         case ("abort",):

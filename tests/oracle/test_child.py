@@ -1,11 +1,13 @@
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from bvverify.child import Child, ChildDied, ChildTimeout
+from bvverify.child import Child, ChildCpuTimeout, ChildDied, ChildTimeout
 from bvverify.errors import NotExact
 
 GENEROUS = 60.0
@@ -23,12 +25,13 @@ def ask(child: Child, *request: object, seconds: float = GENEROUS) -> object:
 
 
 def is_running(process: object) -> bool:
+    """Return whether a process exists and is no zombie that waits for its new parent."""
     assert isinstance(process, int)
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        with open(f"/proc/{process}/stat", encoding="ascii") as file:
+            return file.read().rpartition(") ")[2][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
 
 
 def test_requests_are_answered_in_turn_by_one_process(child: Child) -> None:
@@ -90,6 +93,38 @@ def test_a_memory_limit_holds_for_the_child_alone() -> None:
         with pytest.raises(MemoryError):
             ask(limited, "allocate", 5 * 2**30)
         assert ask(limited, "echo", "alive") == "alive"
+
+
+def test_a_cpu_limit_holds_for_each_request_and_not_for_waiting() -> None:
+    with Child("tests.oracle.handlers", cpu_seconds=1) as limited:
+        process = ask(limited, "process")
+        ask(limited, "sleep", 1.5)
+        for _ in range(3):
+            ask(limited, "busy", 0.6)
+        assert ask(limited, "process") == process
+        with pytest.raises(ChildCpuTimeout, match="no answer within 1 s of CPU time"):
+            ask(limited, "native loop", 6000)
+        assert ask(limited, "echo", "alive") == "alive"
+
+
+@pytest.mark.parametrize("request_", ["('sleep', 600.0)", "('native loop', 20000)"], ids=["sleeping", "in native code"])
+def test_a_child_ends_with_its_parent(request_: str) -> None:
+    script = (
+        "from bvverify.child import Child\n"
+        "child = Child('tests.oracle.handlers')\n"
+        "print(child.request(('process',), seconds=60), flush=True)\n"
+        f"child.request({request_}, seconds=600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        process = int(parent.stdout.readline())
+        time.sleep(1)  # by now the request has arrived
+        assert is_running(process)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while is_running(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(process)
 
 
 def test_the_environment_is_laid_over_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
