@@ -1,5 +1,5 @@
 """Run the command line with `python -m bvverify`."""
 
-from bvverify.cli import main
+from bvverify.cli.commands import main
 
 main()

@@ -23,6 +23,7 @@ ALLOWED = {
     "solvers": {"errors"},
     "search": {"errors", "closing", "child", "network", "queries", "encode", "solvers"},
     "proofs": {"errors", "closing", "child", "model", "network", "kernels", "solvers"},
+    "runs": {"errors", "closing", "child", "evidence", "kernels", "load", "network", "queries", "search", "solvers"},
     "evidence": {"errors", "closing", "oracle", "kernels", "load", "network", "queries", "search"},
 }
 ANY = {"verify", "report", "cli", "exit_codes", "__init__", "__main__"}

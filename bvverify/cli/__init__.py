@@ -1,5 +1,1 @@
-"""The command line: `bvverify verify`, `inspect`, `export`, `prove-lowering`, `conform`, `targets`."""
-
-from bvverify.cli.commands import app, main
-
-__all__ = ["app", "main"]
+"""The command line; `commands.py` lists the commands, each has a file of its own."""

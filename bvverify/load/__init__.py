@@ -7,25 +7,24 @@ state_dict is data only.
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from bvverify.errors import InputError, ModelFileError, UsageError
 from bvverify.load.deployed import DeployedModel
-from bvverify.load.engine import packing_engine
 from bvverify.load.inputs import Images
-from bvverify.load.module import load_state_dict, script_module
-from bvverify.load.torchscript import read_torchscript
 from bvverify.model.quantized import Shape
+
+if TYPE_CHECKING:  # torch takes seconds to import, and who only reads results does without it
+    import torch
 
 __all__ = ["DeployedModel", "load_model", "load_model_for"]
 
 
 def load_model(
-    source: str | Path | torch.nn.Module,
+    source: "str | Path | torch.nn.Module",
     *,
     input_shape: Shape | None = None,
-    factory: Callable[[], torch.nn.Module] | None = None,
+    factory: "Callable[[], torch.nn.Module] | None" = None,
 ) -> DeployedModel:
     """Return the model behind `source`: a TorchScript file, a state_dict file with a `factory`, or a converted module.
 
@@ -35,6 +34,11 @@ def load_model(
     Raises `ModelFileError` for files that are missing, corrupt or of another kind, `UnsupportedLayer` for layers
     that are not modelled, `InputError` if the layers do not accept `input_shape`.
     """
+    import torch
+
+    from bvverify.load.module import script_module
+    from bvverify.load.torchscript import read_torchscript
+
     if isinstance(source, torch.nn.Module):
         name = type(source).__name__
         content = script_module(source, name=name)
@@ -46,7 +50,7 @@ def load_model(
 
 
 def load_model_for(
-    source: str | Path | torch.nn.Module, images: Images, *, factory: Callable[[], torch.nn.Module] | None = None
+    source: "str | Path | torch.nn.Module", images: Images, *, factory: "Callable[[], torch.nn.Module] | None" = None
 ) -> tuple[DeployedModel, Images]:
     """Return the model behind `source` and the images in the shape that it takes.
 
@@ -63,7 +67,10 @@ def load_model_for(
     raise InputError(f"{images.name}: inputs of shape {images.images.shape[1:]} do not fit the model: {failure}")
 
 
-def _read(path: Path, factory: Callable[[], torch.nn.Module] | None) -> bytes:
+def _read(path: Path, factory: "Callable[[], torch.nn.Module] | None") -> bytes:
+    from bvverify.load.engine import packing_engine
+    from bvverify.load.module import load_state_dict, script_module
+
     try:
         content = path.read_bytes()
     except OSError as error:

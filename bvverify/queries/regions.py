@@ -54,7 +54,7 @@ class PixelBall:
 
     def __post_init__(self) -> None:
         if self.image.dtype != np.uint8:
-            raise InputError(f"pixel region: expected uint8 pixels, got {self.image.dtype}; use a float region (--region floats) instead")
+            raise InputError(f"pixel region: expected uint8 pixels, got {self.image.dtype}; use --region floats")
         if self.radius < 0:
             raise UsageError(f"pixel region: radius {self.radius} is negative")
 

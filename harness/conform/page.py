@@ -4,33 +4,16 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
+from bvverify.report.page import page_head
 from harness.conform.certificate import Conformance, cpu_model, versions
 from harness.conform.plots import layer_plot
 from harness.conform.records import LayerReport
-
-_CSS = """
-:root { color-scheme: light dark; --line: #d0d0d0; --soft: #f4f4f4; --pass: #005b8f; --fail: #a63f00; }
-@media (prefers-color-scheme: dark) { :root { --line: #484848; --soft: #242424; --pass: #6cc2f5; --fail: #ff9d5c; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.5rem; line-height: 1.2; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin-top: 2rem; overflow-wrap: anywhere; }
-.verdict { font-size: 1.25rem; font-weight: 700; padding: .6rem .8rem;
-  border-left: .4rem solid; background: var(--soft); }
-.pass { color: var(--pass); } .fail { color: var(--fail); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .875rem; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child, td.text { text-align: left; }
-figure { margin: .5rem 0; } svg { width: 100%; height: auto; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .875rem; }
-dd { margin: 0; overflow-wrap: anywhere; } pre { overflow-x: auto; background: var(--soft); padding: .6rem; }
-"""
 
 
 def report_page(outcome: Conformance, *, folder: Path) -> Iterator[str]:
     """Yield the lines of the page for one model on one target; `folder` holds the outcome's case files."""
     title = f"{outcome.subject.deployed.name} on {outcome.subject.target}"
-    yield from _head(title)
+    yield from page_head(title)
     yield f"<h1>{escape(title)}</h1>"
     yield from _verdict(outcome)
     for name in outcome.case_files:
@@ -51,7 +34,7 @@ def report_page(outcome: Conformance, *, folder: Path) -> Iterator[str]:
 def index_page(outcomes: Sequence[Conformance], refusals: dict[str, str], folders: dict[str, str]) -> Iterator[str]:
     """Yield the lines of the page that leads to several targets' reports, which lie in `folders`."""
     title = outcomes[0].subject.deployed.name if outcomes else "no target"
-    yield from _head(title)
+    yield from page_head(title)
     yield f"<h1>{escape(title)}</h1>"
     yield '<div class="wide"><table><tr><th>target</th><th>verdict</th><th>bytes compared</th><th>different</th>'
     yield "<th>sides met</th></tr>"
@@ -102,12 +85,6 @@ def verdict_line(outcome: Conformance) -> str:
         f"FAIL: {total.different:,} of {total.compared:,} bytes differ; first: layer {difference.layer} ({where}), "
         f"position ({place}), predicted {difference.predicted}, kernel {difference.kernel}"
     )
-
-
-def _head(title: str) -> Iterator[str]:
-    yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>{escape(title)}</title><style>{_CSS}</style></head><body>"
 
 
 def _verdict(outcome: Conformance) -> Iterator[str]:

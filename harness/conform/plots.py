@@ -1,10 +1,5 @@
-"""One plot per layer, as SVG that takes its text colour from the page."""
+"""One plot per layer."""
 
-import io
-import re
-from typing import Any
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -12,10 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from bvverify.network import IntArray
+from bvverify.report.figure import TEXT_COLOUR, page_style, svg_element
 from harness.conform.records import LayerReport, Thresholds
 
-_TEXT = "#010203"
-"""Replaced by the page's text colour."""
 _STATES = {
     "no threshold within reach": "none",
     "both sides met": "#0072b2",
@@ -25,13 +19,11 @@ _STATES = {
     "proved unreachable": "#999999",
 }
 """Colours of Okabe and Ito, which colour-blind readers tell apart."""
-_COLOURED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 
 
 def layer_plot(layer: LayerReport) -> str:
     """Return an SVG element: thresholds met and accumulators executed, or how often each byte was put out."""
-    style: dict[Any, Any] = dict.fromkeys(_COLOURED, _TEXT)
-    with mpl.rc_context(style | {"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": layer.name}):
+    with page_style(layer.name):
         drawn = layer.thresholds
         if drawn is None or drawn.reach is None:
             figure = Figure(figsize=(6.4, 2.2), layout="constrained")
@@ -41,7 +33,7 @@ def layer_plot(layer: LayerReport) -> str:
             upper, lower = figure.subplots(2, 1, height_ratios=(3, 2))
             _draw_thresholds(upper, drawn)
             _draw_reach(lower, drawn)
-        return _svg(figure)
+        return svg_element(figure)
 
 
 def _draw_thresholds(axes: Axes, drawn: Thresholds) -> None:
@@ -59,7 +51,7 @@ def _draw_thresholds(axes: Axes, drawn: Thresholds) -> None:
     axes.set(xlabel="threshold of level", ylabel="output channel", title="thresholds")
     names = list(_STATES)
     handles = [
-        Patch(facecolor=colours[state], edgecolor=_TEXT, linewidth=0.5, label=names[state])
+        Patch(facecolor=colours[state], edgecolor=TEXT_COLOUR, linewidth=0.5, label=names[state])
         for state in np.unique(states).tolist()
     ]
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
@@ -93,16 +85,3 @@ def _draw_bytes(axes: Axes, produced: IntArray) -> None:
     axes.set_yscale("symlog")
     axes.set_ylim(bottom=0)
     axes.set(xlabel="output byte, from the least", ylabel="times executed", title="bytes that the layer put out, alone")
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(_TEXT, "currentColor")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
-    )
-    used = set(re.findall(r"#([\w.-]+)", text))
-    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
