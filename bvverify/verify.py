@@ -11,8 +11,8 @@ from bvverify.load.deployed import DeployedModel
 from bvverify.network import StepNetwork
 from bvverify.queries import LevelBox, Query, Robustness
 from bvverify.search import BitvectorSolver, Decision, Outcome, decide
+from bvverify.solvers import DEFAULT_SOLVER
 
-DEFAULT_SOLVER = "bitwuzla"
 DEFAULT_SECONDS = 60.0
 DEFAULT_MEMORY = 8 * 2**30
 

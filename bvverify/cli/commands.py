@@ -7,6 +7,7 @@ import typer
 from bvverify.cli.export import export
 from bvverify.cli.inspect import inspect
 from bvverify.cli.prove_lowering import prove_lowering
+from bvverify.cli.run import run
 from bvverify.cli.targets import targets
 from bvverify.cli.verify import verify
 from bvverify.exit_codes import ExitCode, err
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Exact verdicts about quantized neural networks: about the bytes that PyTorch's CPU kernels compute.",
 )
-for command in (verify, inspect, export, conform, prove_lowering, targets):
+for command in (verify, run, inspect, export, conform, prove_lowering, targets):
     app.command()(command)
 
 

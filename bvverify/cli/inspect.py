@@ -2,9 +2,10 @@
 
 import dataclasses
 
-from bvverify.cli.options import FactoryOption, InputShapeOption, JsonOption, ModelArgument, read_factory, read_shape
+from bvverify.cli.options import FactoryOption, InputShapeOption, JsonOption, ModelArgument, read_shape
 from bvverify.cli.output import out, write_json
 from bvverify.exit_codes import reported
+from bvverify.load.factory import read_factory
 
 
 def inspect(

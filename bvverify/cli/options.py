@@ -1,13 +1,12 @@
 """Options that several commands take, and how their texts are read."""
 
-import importlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bvverify.errors import UsageError
+from bvverify.load.factory import read_factory
 from bvverify.queries import RegionKind, TieRule
 
 if TYPE_CHECKING:  # torch is imported only by commands that read a model
@@ -64,20 +63,6 @@ def images_and_model(inputs: Path, model: Path, factory: str | None) -> "tuple[I
 
     deployed, images = load_model_for(model, read_images(inputs), factory=read_factory(factory))
     return images, deployed
-
-
-def read_factory(text: str | None) -> Callable[[], Any] | None:
-    """Return the function that MODULE:FUNCTION names, or None without a text."""
-    if text is None:
-        return None
-    module, _, name = text.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"factory '{text}': expected MODULE:FUNCTION that can be imported ({error})") from error
-    if not callable(function):
-        raise UsageError(f"factory '{text}': {name} is not a function")
-    return function  # type: ignore[no-any-return]  # its result is checked when a state_dict is loaded into it
 
 
 def read_indices(text: str, images: "Images") -> list[int]:

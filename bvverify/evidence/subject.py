@@ -58,6 +58,10 @@ class Subject(Closing):
         """
         if self._replayer.refusal is None and len(inputs):
             self._replayer.confirm(inputs)
+        return self.classes(inputs)
+
+    def classes(self, inputs: npt.NDArray[np.float32]) -> IntArray:
+        """Return the class that torch.argmax gives for each real input (n, *input_shape), by the network alone."""
         return predicted_class(self.lowered.network.evaluate(self.lowered.quantizer.levels(inputs)))
 
     def pose(self, query: Query) -> Posed:

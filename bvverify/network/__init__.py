@@ -1,6 +1,7 @@
 """The exact integer program: StepNetwork, its operations, and how to build one by hand."""
 
 from bvverify.network.build import NetworkBuilder, Window
+from bvverify.network.digest import network_digest
 from bvverify.network.exact import IntArray
 from bvverify.network.operations import ALWAYS, NEVER, Affine, Clamp, Gather, Lookup, Max, Operation, Product, Step
 from bvverify.network.step_network import Node, StepNetwork, Value
@@ -23,6 +24,7 @@ __all__ = [
     "StepNetwork",
     "Value",
     "Window",
+    "network_digest",
     "shift_rule",
     "step_of_rule",
 ]

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 from bvverify.errors import UsageError
 from bvverify.queries import LevelBox, Robustness
+from bvverify.search.decision import Decision
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,11 @@ class Job:
     question: Robustness
     solver: str
     limits: Limits
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The decision on one job, and how many seconds of wall-clock time it took."""
+
+    decision: Decision
+    seconds: float

@@ -219,9 +219,8 @@ class Store(Closing):
             "finished": time.time(),
         }
         with self._transaction():
-            rows = self._connection.execute(
-                "SELECT settings, outcome FROM verdicts WHERE query = ?", (query,)
-            ).fetchall()
+            held = self._connection.execute("SELECT settings, outcome FROM verdicts WHERE query = ?", (query,))
+            rows: dict[str, str] = dict(held.fetchall())
             for other, outcome in rows.items():
                 if {outcome, str(verdict.outcome)} == {str(Outcome.ROBUST), str(Outcome.VIOLATED)}:
                     raise InternalError(

@@ -1,12 +1,13 @@
 """The child process of a run: answers one job at a time with the stages of `search`.  Free of torch."""
 
+import time
 from collections import OrderedDict
 
 from bvverify.child import serve
 from bvverify.network import StepNetwork
-from bvverify.runs.job import Job
+from bvverify.runs.job import Answer, Job
 from bvverify.runs.messages import NeedsNetwork, TakeNetwork
-from bvverify.search import BitvectorSolver, Decision, decide
+from bvverify.search import BitvectorSolver, decide
 
 _KEPT = 8
 """Networks that are remembered; runs go through their networks one after the other."""
@@ -20,7 +21,7 @@ class Worker:
         self._solver: BitvectorSolver | None = None
         self._solver_settings: tuple[object, ...] = ()
 
-    def answer(self, request: Job | TakeNetwork) -> Decision | NeedsNetwork | None:
+    def answer(self, request: Job | TakeNetwork) -> Answer | NeedsNetwork | None:
         """Remember a network, or decide a job."""
         if isinstance(request, TakeNetwork):
             self._networks[request.digest] = request.network
@@ -30,8 +31,10 @@ class Worker:
         network = self._networks.get(request.network)
         if network is None:
             return NeedsNetwork()
+        started = time.perf_counter()
         solver = self._solver_for(request)
-        return decide(network, request.box, request.question, solver=solver, seconds=request.limits.seconds)
+        decision = decide(network, request.box, request.question, solver=solver, seconds=request.limits.seconds)
+        return Answer(decision, time.perf_counter() - started)
 
     def _solver_for(self, job: Job) -> BitvectorSolver:
         settings = (job.solver, job.limits.memory_bytes, job.limits.cpu_seconds)

@@ -1,12 +1,13 @@
 """The near end of a child process that answers jobs, and the function that executors run."""
 
 import threading
+import time
 
 from bvverify.child import Child, ChildCpuTimeout, ChildDied, ChildTimeout
 from bvverify.closing import Closing
 from bvverify.errors import InternalError
 from bvverify.network import StepNetwork
-from bvverify.runs.job import Job
+from bvverify.runs.job import Answer, Job
 from bvverify.runs.messages import NeedsNetwork, TakeNetwork
 from bvverify.search import Decision, Obstacle, Outcome
 
@@ -23,8 +24,25 @@ class WorkerProcess(Closing):
         self._child: Child | None = None
         self._settings: tuple[object, ...] = ()
 
-    def decide(self, network: StepNetwork, job: Job) -> Decision:
-        """Return the decision on one job, about `network`; UNKNOWN if a limit was reached or the process ended."""
+    def answer(self, network: StepNetwork, job: Job) -> Answer:
+        """Return the answer to one job, about `network`; UNKNOWN if a limit was reached or the process ended."""
+        started = time.perf_counter()
+        reply = self._reply(network, job)
+        return reply if isinstance(reply, Answer) else Answer(reply, time.perf_counter() - started)
+
+    def kill(self) -> None:
+        """End the process from any thread; the job it works on is answered with UNKNOWN."""
+        if self._child is not None:
+            self._child.kill()
+
+    def close(self) -> None:
+        """End the process; no job may be under way."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _reply(self, network: StepNetwork, job: Job) -> Answer | Decision:
+        """Return what the child answers, or what to say in its place."""
         child, limits = self._child_for(job), job.limits
         try:
             reply = child.request(job, seconds=limits.seconds + _GRACE_SECONDS)
@@ -39,20 +57,9 @@ class WorkerProcess(Closing):
             return _unknown(Obstacle.MEMORY, "memory")
         except ChildDied as death:
             return _unknown(Obstacle.CRASH, f"process ended: {death}")
-        if not isinstance(reply, Decision):
-            raise InternalError(f"a worker answered with {type(reply).__name__} instead of a decision")
+        if not isinstance(reply, Answer):
+            raise InternalError(f"a worker answered with {type(reply).__name__}")
         return reply
-
-    def kill(self) -> None:
-        """End the process from any thread; the job it works on is answered with UNKNOWN."""
-        if self._child is not None:
-            self._child.kill()
-
-    def close(self) -> None:
-        """End the process; no job may be under way."""
-        if self._child is not None:
-            self._child.close()
-            self._child = None
 
     def _child_for(self, job: Job) -> Child:
         settings = (job.limits.memory_bytes, job.limits.cpu_seconds)
@@ -76,12 +83,12 @@ def own_process() -> WorkerProcess:
     return process
 
 
-def decide_job(network: StepNetwork, job: Job) -> Decision:
-    """Return the decision on one job, made by the worker process of the thread that runs this.
+def answer_job(network: StepNetwork, job: Job) -> Answer:
+    """Return the answer to one job, given by the worker process of the thread that runs this.
 
     This is what a run submits to its executor, whichever it is: the function and its arguments can be pickled.
     """
-    return own_process().decide(network, job)
+    return own_process().answer(network, job)
 
 
 def _unknown(obstacle: Obstacle, reason: str) -> Decision:

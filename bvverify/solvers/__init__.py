@@ -6,10 +6,11 @@ A solver's binding is imported when that solver is first used.
 from bvverify.solvers.answer import Answer, Status
 from bvverify.solvers.backend import Backend
 from bvverify.solvers.check import check, check_smtlib
-from bvverify.solvers.registry import BACKENDS, backend, installed, names, open_solver, version
+from bvverify.solvers.registry import BACKENDS, DEFAULT_SOLVER, backend, installed, names, open_solver, version
 
 __all__ = [
     "BACKENDS",
+    "DEFAULT_SOLVER",
     "Answer",
     "Backend",
     "Status",

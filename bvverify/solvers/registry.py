@@ -20,6 +20,9 @@ BACKENDS = (
     Backend(name="z3", package="z3", distribution="z3-solver", unsat_cores=True, interruptible=True),
 )
 
+DEFAULT_SOLVER = "bitwuzla"
+"""The solver that is asked where the caller names none."""
+
 
 def names() -> tuple[str, ...]:
     """Return every solver that bvverify knows, in order of preference."""

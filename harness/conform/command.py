@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from bvverify.cli.options import FactoryOption, InputShapeOption, JsonOption, ModelArgument, read_factory
+from bvverify.cli.options import FactoryOption, InputShapeOption, JsonOption, ModelArgument
 from bvverify.cli.output import out as console
 from bvverify.cli.output import write_json, write_lines
 from bvverify.exit_codes import ExitCode, reported
+from bvverify.load.factory import read_factory
 
 
 def conform(

@@ -1,0 +1,58 @@
+"""What names a subject, a query and the settings of an answer: equal names mean the same question."""
+
+import hashlib
+import json
+from fractions import Fraction
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bvverify.evidence import Subject
+from bvverify.network import network_digest
+from bvverify.queries import RegionKind, Robustness
+from bvverify.runs.store import SubjectRow
+from bvverify.solvers import version as solver_version
+
+
+def subject_row(subject: Subject, *, name: str) -> SubjectRow:
+    """Return how a store describes a subject that reports call `name`."""
+    lowered, deployed = subject.lowered, subject.deployed
+    network = network_digest(lowered.network)
+    facts = [network, repr(lowered.quantizer), deployed.digest, str(lowered.target), lowered.target.runtime]
+    return SubjectRow(
+        digest=_digest(facts),
+        model=name,
+        model_sha256=deployed.digest,
+        target=str(lowered.target),
+        runtime=lowered.target.runtime,
+        network=network,
+        replay_refusal=subject.replay_refusal,
+    )
+
+
+def input_digest(image: npt.NDArray[Any]) -> str:
+    """Return the SHA-256 of one input: its type, shape and values."""
+    return hashlib.sha256(f"{image.dtype} {image.shape};".encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def query_key(subject: str, image: str, region: RegionKind, radius: Fraction, clip: str, question: Robustness) -> str:
+    """Return the key of a query about the subject and the input with these digests."""
+    return _digest(
+        [subject, image, str(region), str(radius), clip, question.label, question.classes, str(question.tie)]
+    )
+
+
+def clip_text(region: RegionKind, clip: tuple[Fraction, Fraction] | None) -> str:
+    """Return the ends of a clip as text; empty where none holds."""
+    return "" if clip is None or region is RegionKind.PIXELS else f"{clip[0]},{clip[1]}"
+
+
+def settings_text(solver: str) -> str:
+    """Return, as JSON, what an answer may depend on beside the query: the solver and the versions of the search."""
+    return json.dumps({"bvverify": version("bvverify"), "solver": f"{solver} {solver_version(solver)}"})
+
+
+def _digest(facts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
