@@ -126,7 +126,11 @@ def _run(config: "RunConfig", *, retry_unknown: bool, reproducers: Path) -> "Run
                 progress=show,
             )
         except KeyboardInterrupt:
-            err.print(f"what was decided is in {config.store}; the same command goes on from there", markup=False)
+            err.print(
+                f"what was decided is in {config.store}; the same command goes on from there",
+                markup=False,
+                soft_wrap=True,
+            )
             raise
 
 

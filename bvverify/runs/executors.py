@@ -26,6 +26,9 @@ class LocalExecutor(ThreadPoolExecutor):
         for process in self._processes:
             process.kill()
         super().shutdown(wait=wait)
+        if wait:  # now no thread uses them
+            for process in self._processes:
+                process.close()
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def open_sections(plan: Plan, images: Images, problems: list[str], *, reproducer
         try:
             deployed, shaped = load_model_for(source.path, images, factory=read_factory(source.factory))
         except BvverifyError as error:
-            problems.append(str(error))
+            problems.append(f"{name}: {error}")
             continue
         for target in targets(plan):
             try:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from bvverify import cli
+from bvverify.cli import commands
 from bvverify.errors import InternalError
 from bvverify.exit_codes import ExitCode
 from bvverify.solvers import check_smtlib
@@ -19,7 +19,7 @@ DIGITS = ROOT / "tests" / "data"
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(commands.app, [str(argument) for argument in arguments])
 
 
 def images(folder: Path, **arrays: np.ndarray) -> Path:
@@ -238,7 +238,7 @@ def test_an_unforeseen_error_ends_with_code_4(
     monkeypatch.setattr("bvverify.cli.commands.app", lambda: 1 / 0)
     monkeypatch.delenv("BVVERIFY_TRACEBACK", raising=False)
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        commands.main()
     assert stop.value.code == ExitCode.INTERNAL_ERROR
     assert "ZeroDivisionError" in capsys.readouterr().err
 
