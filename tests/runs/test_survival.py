@@ -27,15 +27,15 @@ def command(store: Path, inputs: Path, *options: str) -> list[str]:
     ]
 
 
-def decided(store: Path) -> dict[tuple[int, str], Outcome]:
-    """Return the decided queries that a store holds, by position and radius; nothing without a store."""
+def decided(store: Path, *, within: float = float("inf")) -> dict[tuple[int, str], Outcome]:
+    """Return the queries that a store holds and that were decided `within` some seconds, by position and radius."""
     if not store.exists() or not store.stat().st_size:
         return {}
     with Store(store, create=False) as opened:
         return {
             (result.position, result.radius): result.outcome
             for result in opened.results()
-            if result.outcome in (Outcome.ROBUST, Outcome.VIOLATED)
+            if result.outcome in (Outcome.ROBUST, Outcome.VIOLATED) and result.seconds < within
         }
 
 
@@ -92,8 +92,10 @@ def test_a_run_survives_kills_of_its_workers_and_of_itself(tmp_path: Path, count
     assert kills >= 3
     calm = decided(tmp_path / "calm.db")
     subprocess.run(command(tmp_path / "storm.db", data), capture_output=True, check=False)  # asks crashed queries again
-    assert decided(tmp_path / "storm.db") == calm
-    assert len(calm) >= 4 * count
+    stormy = decided(tmp_path / "storm.db")
+    assert stormy.keys() >= decided(tmp_path / "calm.db", within=0.5).keys()  # the others may meet their time limit
+    assert all(stormy[query] is calm[query] for query in stormy.keys() & calm.keys())
+    assert len(stormy) >= 4 * count
 
 
 def test_an_interrupt_ends_all_processes_and_the_next_run_goes_on(tmp_path: Path) -> None:
