@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from bvverify.closing import Closing
@@ -35,7 +36,7 @@ class Cluster(Closing):
         self._started: Any = None
         try:
             if isinstance(settings, str):
-                place = {"scheduler_file": settings} if settings.endswith(".json") else {"address": settings}
+                place = _place(settings)
             else:
                 self._started = start_workers(settings)
                 place = {"address": self._started}
@@ -80,11 +81,21 @@ def start_workers(settings: Mapping[str, Any]) -> Any:
         return distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None, **options)
     if system not in _SYSTEMS:
         raise UsageError(f"cluster system '{system}': expected local, {', '.join(_SYSTEMS)}")
+    if missing := [name for name in ("cores", "memory") if name not in options]:
+        raise UsageError(f"cluster system '{system}': '{missing[0]}' is missing, which each job asks the system for")
     import dask_jobqueue
 
     cluster = getattr(dask_jobqueue, _SYSTEMS[system])(**options)
     cluster.scale(jobs=jobs)
     return cluster
+
+
+def _place(address: str) -> dict[str, str]:
+    if not address.endswith(".json"):
+        return {"address": address}
+    if not Path(address).is_file():  # Dask would wait for it
+        raise UsageError(f"cluster {address}: no such scheduler file")
+    return {"scheduler_file": address}
 
 
 def _name(settings: str | Mapping[str, Any]) -> str:
