@@ -6,6 +6,8 @@
     with bv.Verifier(model, target=bv.Target.detect()) as verifier:
         verdict = verifier.verify(bv.Query(bv.PixelBall(image, radius=2), bv.Robustness(label=7, classes=10)))
 
+    summary = bv.run(bv.Plan.of(models="model.pt", inputs="x.npz", radius="1,2"), store="results.db")
+
 Names are imported when they are first used, so that processes that need no torch start quickly.
 """
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from bvverify.kernels.target import Target as Target
     from bvverify.load import DeployedModel as DeployedModel
     from bvverify.load import load_model as load_model
+    from bvverify.load.inputs import Images as Images
+    from bvverify.load.inputs import read_images as read_images
     from bvverify.network import NetworkBuilder as NetworkBuilder
     from bvverify.network import StepNetwork as StepNetwork
     from bvverify.network import Window as Window
@@ -29,34 +33,50 @@ if TYPE_CHECKING:
     from bvverify.queries import LevelBox as LevelBox
     from bvverify.queries import PixelBall as PixelBall
     from bvverify.queries import Query as Query
+    from bvverify.queries import RegionKind as RegionKind
     from bvverify.queries import Robustness as Robustness
     from bvverify.queries import TieRule as TieRule
+    from bvverify.runs.job import Limits as Limits
+    from bvverify.runs.plan import Plan as Plan
+    from bvverify.runs.run import RunSummary as RunSummary
+    from bvverify.runs.run import run as run
+    from bvverify.runs.store import Store as Store
     from bvverify.search import Decision as Decision
     from bvverify.search import Outcome as Outcome
     from bvverify.verify import Verifier as Verifier
     from bvverify.verify import verify_network as verify_network
+    from harness.conform.run import conform as conform
 
 _HOMES = {
     "BvverifyError": "bvverify.errors",
     "Decision": "bvverify.search",
     "DeployedModel": "bvverify.load",
     "FloatBall": "bvverify.queries",
+    "Images": "bvverify.load.inputs",
     "LevelBox": "bvverify.queries",
+    "Limits": "bvverify.runs.job",
     "LoweredModel": "bvverify.kernels.lower",
     "NetworkBuilder": "bvverify.network",
     "Outcome": "bvverify.search",
     "PixelBall": "bvverify.queries",
+    "Plan": "bvverify.runs.plan",
     "Query": "bvverify.queries",
+    "RegionKind": "bvverify.queries",
     "Robustness": "bvverify.queries",
+    "RunSummary": "bvverify.runs.run",
     "StepNetwork": "bvverify.network",
+    "Store": "bvverify.runs.store",
     "Target": "bvverify.kernels.target",
     "TieRule": "bvverify.queries",
     "Verdict": "bvverify.evidence",
     "Verifier": "bvverify.verify",
     "Window": "bvverify.network",
     "Witness": "bvverify.evidence",
+    "conform": "harness.conform.run",
     "load_model": "bvverify.load",
     "lower": "bvverify.kernels.lower",
+    "read_images": "bvverify.load.inputs",
+    "run": "bvverify.runs.run",
     "shift_rule": "bvverify.network",
     "verify_network": "bvverify.verify",
 }

@@ -24,9 +24,10 @@ ALLOWED = {
     "search": {"errors", "closing", "child", "network", "queries", "encode", "solvers"},
     "proofs": {"errors", "closing", "child", "model", "network", "kernels", "solvers"},
     "runs": {"errors", "closing", "child", "evidence", "kernels", "load", "network", "queries", "search", "solvers"},
+    "compare": {"errors", "evidence", "kernels", "load", "model", "network", "queries", "search", "verify"},
     "evidence": {"errors", "closing", "oracle", "kernels", "load", "network", "queries", "search"},
 }
-ANY = {"verify", "report", "cli", "exit_codes", "__init__", "__main__"}
+ANY = {"verify", "testing", "report", "cli", "exit_codes", "__init__", "__main__"}
 
 
 def room(path: Path) -> str:

@@ -88,6 +88,28 @@ def refusal(target: Target, files: Files) -> str | None:
     return None
 
 
+def conform(
+    deployed: DeployedModel,
+    *,
+    target: Target,
+    out: str | Path,
+    inputs: Images | None = None,
+    samples: int = 1000,
+    rounds: int = 2,
+    seed: int = 0,
+) -> Conformance:
+    """Certify a loaded model on one target of this machine, as `bvverify conform` does, and write the report to `out`.
+
+    `inputs` are real inputs in the model's shape; `samples` random and extreme ones are added.  Raises
+    `TargetUnavailable` if this machine cannot run the target's kernels, or if the model cannot be lowered for it.
+    """
+    files = Files(deployed, None, inputs)
+    if (reason := refusal(target, files)) is not None:
+        raise TargetUnavailable(f"target {target}: {reason}")
+    name, count = (None, 0) if inputs is None else (inputs.name, len(inputs.images))
+    return certify(files, target, Settings(seed, rounds, samples, name, count), folder=Path(out))
+
+
 def certify(files: Files, target: Target, settings: Settings, *, folder: Path) -> Conformance:
     """Examine a model on one target; write certificate.json, index.html and, if it failed, a case to `folder`.
 
