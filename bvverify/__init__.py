@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bvverify.runs.store import Store as Store
     from bvverify.search import Decision as Decision
     from bvverify.search import Outcome as Outcome
+    from bvverify.search import Stage as Stage
     from bvverify.verify import Verifier as Verifier
     from bvverify.verify import verify_network as verify_network
     from harness.conform.run import conform as conform
@@ -65,6 +66,7 @@ _HOMES = {
     "Robustness": "bvverify.queries",
     "RunSummary": "bvverify.runs.run",
     "StepNetwork": "bvverify.network",
+    "Stage": "bvverify.search",
     "Store": "bvverify.runs.store",
     "Target": "bvverify.kernels.target",
     "TieRule": "bvverify.queries",

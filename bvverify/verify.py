@@ -1,7 +1,7 @@
 """The walk down the corridor: from a deployed model and a query to a verdict."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bvverify.errors import InputError
@@ -10,7 +10,7 @@ from bvverify.kernels.target import Target
 from bvverify.load.deployed import DeployedModel
 from bvverify.network import StepNetwork
 from bvverify.queries import LevelBox, Query, Robustness
-from bvverify.search import BitvectorSolver, Decision, Outcome, decide
+from bvverify.search import ALL_STAGES, BitvectorSolver, Decision, Outcome, Stage, decide
 from bvverify.solvers import DEFAULT_SOLVER
 
 DEFAULT_SECONDS = 60.0
@@ -28,16 +28,18 @@ class Verifier(Subject):
         solver: str = DEFAULT_SOLVER,
         seconds: float = DEFAULT_SECONDS,
         memory_bytes: int = DEFAULT_MEMORY,
+        stages: Collection[Stage] = ALL_STAGES,
         reproducers: Path = Path(),
     ) -> None:
         """Lower the model for `target`.
 
-        `seconds` and `memory_bytes` limit the solver, per query; `reproducers` is the folder that takes a
+        `seconds` limits the search of each query, `memory_bytes` the solver; `stages` are the ways to an answer that
+        are tried, in order of cost; `reproducers` is the folder that takes a
         reproducer if the kernel ever contradicts a prediction.  Raises `NotExact` for layers that the target's
         model does not cover.
         """
         super().__init__(deployed, target=target, reproducers=reproducers)
-        self._seconds = seconds
+        self._seconds, self._stages = seconds, stages
         self._solver = BitvectorSolver(solver, memory_bytes=memory_bytes)
 
     def verify(self, query: Query) -> Verdict:
@@ -48,7 +50,12 @@ class Verifier(Subject):
         started = time.perf_counter()
         posed = self.pose(query)
         decision = posed.decision or decide(
-            self.lowered.network, posed.box, query.property, solver=self._solver, seconds=self._seconds
+            self.lowered.network,
+            posed.box,
+            query.property,
+            solver=self._solver,
+            seconds=self._seconds,
+            stages=self._stages,
         )
         return self.conclude(posed, decision, seconds=time.perf_counter() - started)
 
@@ -66,6 +73,7 @@ def verify_network(
     solver: str = DEFAULT_SOLVER,
     seconds: float = DEFAULT_SECONDS,
     memory_bytes: int = DEFAULT_MEMORY,
+    stages: Collection[Stage] = ALL_STAGES,
 ) -> Decision:
     """Return whether `question` holds for every integer input of `box`, for a StepNetwork built by hand.
 
@@ -79,7 +87,7 @@ def verify_network(
     if (box.lower < network.lower).any() or (box.upper > network.upper).any():
         raise InputError("verify_network: the box leaves the network's input domain")
     with BitvectorSolver(solver, memory_bytes=memory_bytes) as backend:
-        return decide(network, box, question, solver=backend, seconds=seconds)
+        return decide(network, box, question, solver=backend, seconds=seconds, stages=stages)
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, int]:

@@ -7,6 +7,8 @@ import pytest
 
 import bvverify as bv
 from bvverify.errors import InputError, UsageError
+from bvverify.search import pipeline
+from bvverify.search.attack import Attacked
 from bvverify.testing import assert_robust
 
 DATA = Path(__file__).parent / "data"
@@ -37,8 +39,16 @@ def test_violated_inputs_are_listed(digits: dict[str, np.ndarray]) -> None:
     assert second.endswith("(replayed)")
 
 
-def test_undecided_inputs_fail_unless_they_are_allowed(digits: dict[str, np.ndarray]) -> None:
+def test_inputs_that_the_search_violates_are_listed(digits: dict[str, np.ndarray]) -> None:
+    with pytest.raises(AssertionError, match=r"input 0, label \d: violated, an input within the radius is classified"):
+        assert_robust(MODEL, digits["images"][:1], **(SMALL | {"radius": "1/8"}))
+
+
+def test_undecided_inputs_fail_unless_they_are_allowed(
+    digits: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     hard = SMALL | {"radius": "1/8", "timeout": 0.3}
+    monkeypatch.setattr(pipeline, "attack", lambda *_, **__: Attacked(None, 1.0))
     with pytest.raises(AssertionError, match=r"input 0: unknown, time: 0\.3 s"):
         assert_robust(MODEL, digits["images"][:1], **hard)
     (verdict,) = assert_robust(MODEL, digits["images"][:1], allow_unknown=True, **hard)

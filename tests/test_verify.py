@@ -38,19 +38,20 @@ def test_every_engine_confirms_predictions_and_decides(model: bv.DeployedModel, 
     assert (verdict.outcome, verdict.target) == (bv.Outcome.ROBUST, str(target))
 
 
-def test_a_violation_found_by_a_solver_is_replayed(model: bv.DeployedModel) -> None:
+@pytest.mark.parametrize("stage", [bv.Stage.ATTACK, bv.Stage.BITVECTOR])
+def test_a_violation_that_a_stage_finds_is_replayed(model: bv.DeployedModel, stage: bv.Stage) -> None:
     """One free pixel over its whole range, on an image that it can flip: the region is given through `clip`."""
     data = read_images(DATA / "digits.npz")
     assert data.labels is not None
     target = bv.Target.parse("qnnpack")
-    with bv.Verifier(model, target=target, seconds=30) as verifier:
+    with bv.Verifier(model, target=target, seconds=30, stages=(stage,)) as verifier:
         lowered = verifier.lowered
         levels = lowered.quantizer.levels(data.real)
         found = _flippable(lowered, levels, data.labels)
         region = _FreePixels(data.real[found.index], found.pixels)
         verdict = verifier.verify(bv.Query(region, bv.Robustness(int(data.labels[found.index]), 10)))
     assert verdict.outcome is bv.Outcome.VIOLATED
-    assert verdict.stage == "bitvector"
+    assert verdict.stage == stage
     assert verdict.witness is not None
     assert verdict.witness.replayed
     unchanged = np.ones(64, dtype=bool)

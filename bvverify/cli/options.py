@@ -47,6 +47,9 @@ TargetOption = Annotated[
     str, typer.Option(help="engine/isa, an engine alone, or auto (what this machine runs); see `bvverify targets`.")
 ]
 SolverOption = Annotated[str, typer.Option(help="bitwuzla, cvc5 or z3.")]
+StagesOption = Annotated[
+    str | None, typer.Option(help="Stages to try, with commas: intervals, attack, bitvector. All by default.")
+]
 InputShapeOption = Annotated[
     str | None,
     typer.Option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bvverify.cli.options import JsonOption
+from bvverify.cli.options import JsonOption, StagesOption
 from bvverify.cli.output import out, write_json
 from bvverify.errors import UsageError
 from bvverify.exit_codes import ExitCode, err, reported
@@ -43,6 +43,7 @@ def run(
     ] = None,
     tie: Annotated[list[TieRule] | None, typer.Option(help="What equal largest outputs mean; repeatable.")] = None,
     solver: Annotated[str | None, typer.Option(help="bitwuzla (default), cvc5 or z3.")] = None,
+    stages: StagesOption = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds per query, a hard limit. Default 60.")] = None,
     cpu_timeout: Annotated[float | None, typer.Option(help="Seconds of CPU time per query and process.")] = None,
     memory: Annotated[float | None, typer.Option(help="GiB of memory per process. Default 8.")] = None,
@@ -82,6 +83,7 @@ def run(
             "target": target,
             "tie": tie,
             "solver": solver,
+            "stages": stages,
             "timeout": timeout,
             "cpu_timeout": cpu_timeout,
             "memory": memory,

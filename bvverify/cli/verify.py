@@ -16,6 +16,7 @@ from bvverify.cli.options import (
     RadiusOption,
     RegionOption,
     SolverOption,
+    StagesOption,
     TargetOption,
     TieOption,
     images_and_model,
@@ -41,7 +42,8 @@ def verify(
     target: TargetOption = "auto",
     tie: TieOption = TieRule.LOWEST_INDEX,
     solver: SolverOption = "bitwuzla",
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds of solver time per query, a hard limit.")] = 60.0,
+    stages: StagesOption = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds per query, a hard limit.")] = 60.0,
     memory: Annotated[float, typer.Option(min=0.25, help="GiB of memory for the solver.")] = 8.0,
     factory: FactoryOption = None,
     json_path: JsonOption = None,
@@ -59,6 +61,7 @@ def verify(
     """
     with reported():
         from bvverify.kernels.target import Target
+        from bvverify.search import ALL_STAGES, read_stages
         from bvverify.verify import Verifier
 
         images, deployed = images_and_model(inputs, model, factory)
@@ -71,6 +74,7 @@ def verify(
             target=Target.parse(target),
             solver=solver,
             seconds=timeout,
+            stages=ALL_STAGES if stages is None else read_stages(stages),
             memory_bytes=int(memory * 2**30),
             reproducers=reproducers,
         )

@@ -99,6 +99,7 @@ class Subject(Closing):
             witness=witness,
             obstacle=decision.obstacle,
             gap=decision.gap,
+            closest=decision.closest,
         )
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ class Verdict:
     outcome: Outcome
     target: str
     stage: str
-    """`misclassified`, `intervals` or `bitvector`."""
+    """`misclassified`, or the stage of the search."""
     solver: str
     """The solver that is trusted for this answer, with its version; empty where none was needed."""
     seconds: float
@@ -47,6 +47,8 @@ class Verdict:
     """For UNKNOWN: the kind of `reason`."""
     gap: int | None = None
     """For UNKNOWN: by how many output levels the bounds miss a proof."""
+    closest: float | None = None
+    """For UNKNOWN: the least lead of the label that an attack met, in output levels before the last rounding."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the verdict as plain values, without the arrays of the witness."""
@@ -58,6 +60,7 @@ class Verdict:
             "seconds": round(self.seconds, 6),
             "reason": self.reason,
             "gap": self.gap,
+            "closest": self.closest,
             "label": self.label,
             "prediction": self.prediction,
             "replay": self.witness.replay if self.witness else None,

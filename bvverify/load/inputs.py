@@ -43,10 +43,11 @@ class Images:
         return list(dict.fromkeys([stored, (1, *stored), (int(np.prod(stored)),)]))
 
 
-def read_images(path: Path) -> Images:
+def read_images(source: str | Path) -> Images:
     """Read `images` and, if present, `labels` from an npz file; raise `InputError` for anything else.  Runs no code
     from the file.
     """
+    path = Path(source)
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             if "images" not in file:

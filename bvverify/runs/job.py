@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from bvverify.errors import UsageError
 from bvverify.queries import LevelBox, Robustness
-from bvverify.search.decision import Decision
+from bvverify.search import ALL_STAGES, Decision, Stage
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Job:
     question: Robustness
     solver: str
     limits: Limits
+    stages: tuple[Stage, ...] = ALL_STAGES
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +14,7 @@ from bvverify.evidence import Subject
 from bvverify.network import network_digest
 from bvverify.queries import RegionKind, Robustness
 from bvverify.runs.store import SubjectRow
+from bvverify.search import ALL_STAGES, Stage
 from bvverify.solvers import version as solver_version
 
 
@@ -49,9 +51,10 @@ def clip_text(region: RegionKind, clip: tuple[Fraction, Fraction] | None) -> str
     return "" if clip is None or region is RegionKind.PIXELS else f"{clip[0]},{clip[1]}"
 
 
-def settings_text(solver: str) -> str:
-    """Return, as JSON, what an answer may depend on beside the query: the solver and the versions of the search."""
-    return json.dumps({"bvverify": version("bvverify"), "solver": f"{solver} {solver_version(solver)}"})
+def settings_text(solver: str, stages: Sequence[Stage]) -> str:
+    """Return, as JSON, what an answer may depend on beside the query: the solver, the stages and their version."""
+    settings = {"bvverify": version("bvverify"), "solver": f"{solver} {solver_version(solver)}"}
+    return json.dumps(settings if tuple(stages) == ALL_STAGES else {**settings, "stages": ",".join(stages)})
 
 
 def _digest(facts: list[Any]) -> str:

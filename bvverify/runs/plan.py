@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from bvverify.errors import UsageError
 from bvverify.queries import RegionKind, TieRule, read_clip, read_radius
 from bvverify.runs.job import Limits
+from bvverify.search import ALL_STAGES, Stage, read_stages
 from bvverify.solvers import DEFAULT_SOLVER
 
 _Kind = TypeVar("_Kind", bound=Enum)
@@ -41,6 +42,7 @@ class Plan:
     ties: tuple[TieRule, ...] = (TieRule.LOWEST_INDEX,)
     """The property: the class is kept, under this reading of equal outputs."""
     solver: str = DEFAULT_SOLVER
+    stages: tuple[Stage, ...] = ALL_STAGES
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -48,9 +50,9 @@ class Plan:
         """Return the plan that plain values describe, as in a TOML file or on the command line.
 
         Keys: `models` (a path, or a list of paths and of mappings with `path` and `factory`), `inputs`, `indices`,
-        `radius`, `region`, `clip`, `target`, `tie`, `solver`, `timeout`, `cpu_timeout` (seconds), `memory` (GiB).
-        Where several values make sense, a list or a text with commas gives them.  Raises `UsageError` for unknown keys
-        and for values that mean nothing.
+        `radius`, `region`, `clip`, `target`, `tie`, `solver`, `stages`, `timeout` and `cpu_timeout` (seconds),
+        `memory` (GiB).  Where several values make sense, a list or a text with commas gives them.  Raises `UsageError`
+        for unknown keys and for values that mean nothing.
         """
         return cls(**dict(_fields(entries)))
 
@@ -69,6 +71,7 @@ def _fields(entries: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         "target": ("targets", lambda value: tuple(_several(value, "target"))),
         "tie": ("ties", lambda value: tuple(_member(TieRule, one, "tie") for one in _several(value, "tie"))),
         "solver": ("solver", lambda value: _text(value, "solver")),
+        "stages": ("stages", lambda value: read_stages(",".join(_several(value, "stages")))),
     }
     if unknown := sorted(entries.keys() - readers.keys() - set(_LIMITS)):
         raise UsageError(f"unknown key '{unknown[0]}'; known: {', '.join([*readers, *_LIMITS])}")

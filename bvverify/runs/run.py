@@ -67,7 +67,7 @@ def run(
     """
     started = time.monotonic()
     images = _checked(plan)
-    settings = settings_text(plan.solver)
+    settings = settings_text(plan.solver, plan.stages)
     with ExitStack() as stack:
         results = stack.enter_context(Store(Path(store)))
         if workforce is None:
@@ -174,7 +174,7 @@ class _Runner:
 
     def _submit(self, pending: _Pending) -> None:
         question, section = pending.asked.question, pending.section
-        job = Job(section.network, pending.posed.box, question, self._plan.solver, self._plan.limits)
+        job = Job(section.network, pending.posed.box, question, self._plan.solver, self._plan.limits, self._plan.stages)
         self._pending[self._workforce.executor.submit(answer_job, self._shared[section], job)] = pending
 
     def _take_answers(self) -> None:

@@ -33,7 +33,8 @@ class Worker:
             return NeedsNetwork()
         started = time.perf_counter()
         solver = self._solver_for(request)
-        decision = decide(network, request.box, request.question, solver=solver, seconds=request.limits.seconds)
+        seconds, stages = request.limits.seconds, request.stages
+        decision = decide(network, request.box, request.question, solver=solver, seconds=seconds, stages=stages)
         return Answer(decision, time.perf_counter() - started)
 
     def _solver_for(self, job: Job) -> BitvectorSolver:

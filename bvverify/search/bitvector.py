@@ -6,10 +6,8 @@ from bvverify.child import Child, ChildCpuTimeout, ChildDied, ChildTimeout
 from bvverify.closing import Closing
 from bvverify.network import IntArray, StepNetwork
 from bvverify.queries import LevelBox, Robustness
-from bvverify.search.decision import Decision, Obstacle, Outcome
+from bvverify.search.decision import Decision, Obstacle, Outcome, Stage
 from bvverify.solvers import Answer, Status, backend, version
-
-STAGE = "bitvector"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +65,9 @@ class BitvectorSolver(Closing):
             return self._unknown(Obstacle.CRASH, f"solver process ended: {death}")
         match solved.answer.status:
             case Status.UNSAT:
-                return Decision(Outcome.ROBUST, STAGE, self._label)
+                return Decision(Outcome.ROBUST, Stage.BITVECTOR, self._label)
             case Status.SAT:
-                return Decision(Outcome.VIOLATED, STAGE, self._label, witness=solved.witness)
+                return Decision(Outcome.VIOLATED, Stage.BITVECTOR, self._label, witness=solved.witness)
             case Status.UNKNOWN:
                 reason = solved.answer.reason
                 return self._unknown(Obstacle.MEMORY if reason == "memory" else Obstacle.SOLVER, reason)
@@ -79,4 +77,4 @@ class BitvectorSolver(Closing):
         self._child.close()
 
     def _unknown(self, obstacle: Obstacle, reason: str) -> Decision:
-        return Decision(Outcome.UNKNOWN, STAGE, self._label, reason=reason, obstacle=obstacle)
+        return Decision(Outcome.UNKNOWN, Stage.BITVECTOR, self._label, reason=reason, obstacle=obstacle)

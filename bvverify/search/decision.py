@@ -14,6 +14,17 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Stage(StrEnum):
+    """A way to an answer, in the order in which they are tried."""
+
+    INTERVALS = "intervals"
+    """Exact integer intervals: proves."""
+    ATTACK = "attack"
+    """Gradients and integer steps: refutes."""
+    BITVECTOR = "bitvector"
+    """One bit-vector formula for a solver: proves and refutes."""
+
+
 class Obstacle(StrEnum):
     """What stood in the way of an answer."""
 
@@ -25,6 +36,8 @@ class Obstacle(StrEnum):
     """The limit of memory."""
     SOLVER = "solver"
     """The solver gave up of its own accord."""
+    STAGES = "stages"
+    """None of the stages that were asked for decided it."""
     CRASH = "crash"
     """A process ended without an answer; another try may succeed."""
 
@@ -46,3 +59,7 @@ class Decision:
     """For UNKNOWN: the kind of `reason`."""
     gap: int | None = None
     """For UNKNOWN: by how many output levels the bounds miss a proof; None if no bounds were computed."""
+    closest: float | None = None
+    """For UNKNOWN: the least lead of the label over a rival that an attack met, in output levels before the last
+    rounding; None without an attack.
+    """

@@ -1,32 +1,71 @@
 """The pipeline: stages in order of cost, stopping at the first exact answer."""
 
+import time
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Literal
 
-from bvverify.errors import InternalError
+from bvverify.errors import InternalError, UsageError
 from bvverify.network import IntArray, StepNetwork
 from bvverify.queries import LevelBox, Robustness
+from bvverify.search.attack import AttackBudget, attack
 from bvverify.search.bitvector import BitvectorSolver
-from bvverify.search.decision import Decision, Outcome
+from bvverify.search.decision import Decision, Obstacle, Outcome, Stage
 from bvverify.search.intervals import interval_gap, proved_by_intervals
+
+ALL_STAGES = tuple(Stage)
+
+
+def read_stages(text: str) -> tuple[Stage, ...]:
+    """Return the stages named in a text such as `intervals,attack`, in the order in which they are tried."""
+    names = {part.strip() for part in text.split(",")}
+    if unknown := sorted(names - set(ALL_STAGES)):
+        raise UsageError(f"stage '{unknown[0]}': expected {', '.join(ALL_STAGES)}, several with commas")
+    return tuple(stage for stage in ALL_STAGES if stage in names)
 
 
 def decide(
-    network: StepNetwork, box: LevelBox, question: Robustness, *, solver: BitvectorSolver, seconds: float
+    network: StepNetwork,
+    box: LevelBox,
+    question: Robustness,
+    *,
+    solver: BitvectorSolver,
+    seconds: float,
+    stages: Collection[Stage] = ALL_STAGES,
 ) -> Decision:
-    """Return whether `question` holds for every input of `box`, within `seconds` of solver time.
+    """Return whether `question` holds for every input of `box`, by the first of `stages` that decides in `seconds`.
 
     A witness is evaluated on the network before it is returned; one that lies outside the box or violates nothing
     is an `InternalError`.
     """
-    gap = interval_gap(network, box, question)
-    if gap == 0:
-        return Decision(Outcome.ROBUST, "intervals")
-    decision = solver.decide(network, box, question, seconds=seconds)
+    deadline = time.monotonic() + seconds
+    gap, closest = None, None
+    if Stage.INTERVALS in stages:
+        gap = interval_gap(network, box, question)
+        if gap == 0:
+            return Decision(Outcome.ROBUST, Stage.INTERVALS)
+    if Stage.ATTACK in stages:
+        found = attack(network, box, question, budget=AttackBudget(), deadline=deadline)
+        if found.witness is not None:
+            return _confirmed(Decision(Outcome.VIOLATED, Stage.ATTACK, witness=found.witness), network, box, question)
+        closest = found.closest
+    if Stage.BITVECTOR in stages:
+        decision = solver.decide(network, box, question, seconds=max(0.0, deadline - time.monotonic()))
+        if decision.obstacle is Obstacle.TIME:
+            decision = replace(decision, reason=f"time: {seconds:g} s")
+    else:
+        reason = f"not decided by {', '.join(stages)}"
+        decision = Decision(Outcome.UNKNOWN, max(stages, key=ALL_STAGES.index), reason=reason, obstacle=Obstacle.STAGES)
     if decision.outcome is Outcome.UNKNOWN:
-        return replace(decision, gap=gap)
+        return replace(decision, gap=gap, closest=closest)
+    return _confirmed(decision, network, box, question)
+
+
+def _confirmed(decision: Decision, network: StepNetwork, box: LevelBox, question: Robustness) -> Decision:
+    """Return the decision, unless it is a violation by something that violates nothing."""
     if decision.outcome is Outcome.VIOLATED and not _violates(network, box, question, decision.witness):
-        raise InternalError(f"{decision.solver} gave no input that violates the property: its answer cannot be trusted")
+        who = decision.solver or f"stage {decision.stage}"
+        raise InternalError(f"{who} gave no input that violates the property: its answer cannot be trusted")
     return decision
 
 

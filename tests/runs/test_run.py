@@ -38,8 +38,14 @@ PLAN = Plan(
     limits=Limits(seconds=1.0),
 )
 EASY = replace(PLAN, radii=(Fraction(1, 1000),), targets=("fbgemm",))
-HARD = replace(PLAN, indices="0", radii=(Fraction(1, 8),), targets=("fbgemm",))
-"""All 64 pixels free by two levels: no solver answers this soon."""
+HARD = replace(
+    PLAN,
+    indices="0",
+    radii=(Fraction(1, 8),),
+    targets=("fbgemm",),
+    stages=(bv.Stage.INTERVALS, bv.Stage.BITVECTOR),
+)
+"""All 64 pixels free by several levels: no solver answers this soon."""
 
 
 class Inline(Executor):
@@ -116,7 +122,8 @@ def test_the_verdicts_are_those_of_a_verifier(store: Path) -> None:
                 ball = bv.FloatBall(images.real[result.position], Fraction(result.radius), (Fraction(0), Fraction(1)))
                 query = bv.Query(ball, bv.Robustness(int(images.labels[result.position]), 10))
                 expected = verifier.verify(query)
-                assert (result.stage, result.solver) == (expected.stage, expected.solver)
+                if Outcome.UNKNOWN not in (result.outcome, expected.outcome):
+                    assert (result.stage, result.solver) == (expected.stage, expected.solver)
                 assert result.prediction == expected.prediction
                 if Outcome.UNKNOWN not in (result.outcome, expected.outcome):
                     assert result.outcome is expected.outcome
@@ -148,6 +155,7 @@ def test_more_queries_of_the_same_file_are_added(store: Path) -> None:
     "change",
     [
         {"solver": "z3"},
+        {"stages": (bv.Stage.BITVECTOR,)},
         {"targets": ("qnnpack",)},
         {"ties": (bv.TieRule.ANY_TIE_VIOLATES,)},
         {"radii": (Fraction(1, 999),)},
@@ -358,7 +366,7 @@ def test_shutting_down_ends_what_is_under_way() -> None:
     subject = bv.lower(bv.load_model(DATA / "digits.pt").model, bv.Target.parse("fbgemm"))
     center = subject.quantizer.levels(np.load(DATA / "digits.npz")["images"][:1].astype(np.float32))[0]
     box = bv.LevelBox.of((center - 20).clip(0), (center + 20).clip(0, 127))
-    job = Job("network", box, bv.Robustness(0, 10), "bitwuzla", Limits(seconds=600))
+    job = Job("network", box, bv.Robustness(0, 10), "bitwuzla", Limits(seconds=600), (bv.Stage.BITVECTOR,))
     future = executor.submit(answer_job, subject.network, job)
     stop = threading.Timer(2, lambda: executor.shutdown(cancel_futures=True))
     stop.start()

@@ -5,13 +5,25 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from bvverify.errors import InternalError, SolverUnavailable
+from bvverify.errors import InternalError, SolverUnavailable, UsageError
 from bvverify.network import NetworkBuilder, StepNetwork
 from bvverify.queries import LevelBox, Robustness
-from bvverify.search import BitvectorSolver, Decision, Outcome, decide, known_status, proved_by_intervals
+from bvverify.search import (
+    BitvectorSolver,
+    Decision,
+    Obstacle,
+    Outcome,
+    Stage,
+    decide,
+    known_status,
+    proved_by_intervals,
+    read_stages,
+)
 from bvverify.solvers import installed
 from tests.encode.questions import Question, questions
 from tests.networks import points_of, violates
+
+PROVERS = (Stage.INTERVALS, Stage.BITVECTOR)
 
 
 @pytest.fixture(scope="module", params=installed())
@@ -26,7 +38,7 @@ def test_decide_agrees_with_enumeration(solver: BitvectorSolver) -> None:
     @given(questions())
     @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
     def agrees(question: Question) -> None:
-        decision = decide(question.network, question.box, question.property, solver=solver, seconds=60)
+        decision = decide(question.network, question.box, question.property, solver=solver, seconds=60, stages=PROVERS)
         assert decision.outcome is (Outcome.VIOLATED if question.violated() else Outcome.ROBUST)
         assert (decision.witness is not None) == (decision.outcome is Outcome.VIOLATED)
         if decision.witness is not None:
@@ -39,6 +51,46 @@ def test_decide_agrees_with_enumeration(solver: BitvectorSolver) -> None:
     assert seen[Outcome.VIOLATED, "bitvector"] >= 20
     assert seen[Outcome.ROBUST, "intervals"] >= 20
     assert seen[Outcome.ROBUST, "bitvector"] >= 1
+
+
+def test_all_stages_together_agree_with_enumeration() -> None:
+    seen: Counter[tuple[Outcome, str]] = Counter()
+    with BitvectorSolver(installed()[0]) as solver:
+
+        @given(questions())
+        @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+        def agrees(question: Question) -> None:
+            decision = decide(question.network, question.box, question.property, solver=solver, seconds=60)
+            assert decision.outcome is (Outcome.VIOLATED if question.violated() else Outcome.ROBUST)
+            if decision.witness is not None:
+                assert question.box.contains(decision.witness)
+                assert violates(question.property, question.network.evaluate(decision.witness[None])[0].tolist())
+            seen[decision.outcome, decision.stage] += 1
+
+        agrees()
+    assert seen[Outcome.VIOLATED, "attack"] >= 40
+    assert seen[Outcome.VIOLATED, "attack"] > 20 * seen[Outcome.VIOLATED, "bitvector"]
+
+
+@pytest.mark.parametrize("stages", [(Stage.INTERVALS,), (Stage.ATTACK,), (Stage.INTERVALS, Stage.ATTACK)])
+def test_stages_that_do_not_decide_say_so(stages: tuple[Stage, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A robust box that intervals cannot prove: the outputs are (x, x) and only their order in a tie is asked."""
+    monkeypatch.delattr(BitvectorSolver, "decide")
+    builder = NetworkBuilder(lower=[0], upper=[9])
+    builder.dense([[1], [1]], [0, 0])
+    with BitvectorSolver(installed()[0]) as solver:
+        question = builder.build(), LevelBox.of([0], [9]), Robustness(0, 2)
+        decision = decide(*question, solver=solver, seconds=5, stages=stages)
+    assert (decision.outcome, decision.obstacle, decision.witness) == (Outcome.UNKNOWN, Obstacle.STAGES, None)
+    assert decision.stage == stages[-1]
+    assert decision.gap == (9 if Stage.INTERVALS in stages else None)
+    assert decision.closest == (0.0 if Stage.ATTACK in stages else None)
+
+
+def test_stages_are_read_in_their_order() -> None:
+    assert read_stages("bitvector, intervals") == PROVERS
+    with pytest.raises(UsageError, match="stage 'ilp': expected intervals, attack, bitvector"):
+        read_stages("intervals,ilp")
 
 
 @given(questions())
@@ -65,7 +117,7 @@ def small() -> tuple[StepNetwork, LevelBox, Robustness]:
 
 
 def test_an_honest_witness_is_returned(solver: BitvectorSolver) -> None:
-    decision = decide(*small(), solver=solver, seconds=60)
+    decision = decide(*small(), solver=solver, seconds=60, stages=PROVERS)
     assert decision.outcome is Outcome.VIOLATED
     assert decision.witness in ([0], [2])
 
@@ -76,13 +128,13 @@ def test_a_bogus_witness_is_an_internal_error(witness: list[int], monkeypatch: p
     lie = Decision(Outcome.VIOLATED, "bitvector", "liar 1.0", witness=np.array(witness))
     monkeypatch.setattr(BitvectorSolver, "decide", lambda *_, **__: lie)
     with BitvectorSolver(installed()[0]) as liar, pytest.raises(InternalError, match=r"liar 1\.0"):
-        decide(*small(), solver=liar, seconds=1)
+        decide(*small(), solver=liar, seconds=1, stages=PROVERS)
 
 
 def test_a_violation_without_a_witness_is_an_internal_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BitvectorSolver, "decide", lambda *_, **__: Decision(Outcome.VIOLATED, "bitvector", "liar 1.0"))
     with BitvectorSolver(installed()[0]) as liar, pytest.raises(InternalError):
-        decide(*small(), solver=liar, seconds=1)
+        decide(*small(), solver=liar, seconds=1, stages=PROVERS)
 
 
 def test_intervals_need_no_solver(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,180 @@
+"""Stage `attack`: a search for violations by gradients and by integer steps; it proves nothing.
+
+Many starts are improved at once.  First projected sign gradients with straight-through rounding (EQV: Huang et al.,
+AAAI 2024), then Adam on surrogates that bend from the real function to the staircase, then integer steps along the
+exact network's straight-through gradient.  Every candidate is rounded to a network input of the box and evaluated
+exactly; only such an input is returned.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bvverify.network import IntArray, StepNetwork
+from bvverify.queries import LevelBox, Robustness
+from bvverify.search.surrogate import Reals, Surrogate
+
+
+@dataclass(frozen=True)
+class AttackBudget:
+    """How much work an attack may do; equal budgets and seeds give equal answers."""
+
+    starts: int = 32
+    """Candidates that are improved side by side."""
+    sign_steps: int = 12
+    smooth_steps: int = 80
+    integer_steps: int = 40
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """What an attack found."""
+
+    witness: IntArray | None
+    """An input of the box that violates the property, or None."""
+    closest: float
+    """The least margin met, in output levels before the last rounding: how far the label stays ahead; at most about
+    0.5 with a witness.
+    """
+
+
+def attack(
+    network: StepNetwork, box: LevelBox, question: Robustness, *, budget: AttackBudget, deadline: float
+) -> Attacked:
+    """Look for an input of `box` that violates `question`; stop at `deadline` (of time.monotonic) or at the budget."""
+    return _Attack(network, box, question, budget, deadline).run()
+
+
+class _Attack:
+    def __init__(
+        self, network: StepNetwork, box: LevelBox, question: Robustness, budget: AttackBudget, deadline: float
+    ) -> None:
+        self._network, self._box, self._question = network, box, question
+        self._budget, self._deadline = budget, deadline
+        self._surrogate = Surrogate(network)
+        self._random = np.random.default_rng(budget.seed)
+        self._lower, self._upper = box.lower.astype(np.float32), box.upper.astype(np.float32)
+        self._width = self._upper - self._lower
+        self._closest = np.inf
+        self._witness: IntArray | None = None
+
+    def run(self) -> Attacked:
+        """Run the phases until one of them finds a witness."""
+        if self._question.classes < 2:
+            return Attacked(None, np.inf)
+        points, wanted = self._starts()
+        points = self._sign_phase(points, wanted)
+        if not self._over():
+            points = self._smooth_phase(points, wanted)
+        if not self._over():
+            self._integer_phase(points, wanted)
+        return Attacked(self._witness, float(self._closest))
+
+    def _over(self) -> bool:
+        return self._witness is not None or time.monotonic() > self._deadline
+
+    def _starts(self) -> tuple[Reals, Reals]:
+        """Return starting points (n, *shape), and per start the direction in the outputs (n, outputs): a rival up, the
+        label down.  Rivals that are closer at the middle get more of the starts.
+        """
+        count = self._budget.starts
+        middle = (self._lower + self._upper) / np.float32(2)
+        noise = self._random.random((count, *middle.shape), dtype=np.float32)
+        points = self._lower + self._width * noise
+        points[0] = middle
+        outputs = self._surrogate.outputs(self._surrogate.values(middle[None], roughness=0.0))[0]
+        rivals = sorted((rival for rival, _ in self._question.rivals()), key=lambda rival: -outputs[rival])[:5]
+        share = [rivals[0], *rivals[:2], *rivals[:3], *rivals]
+        wanted = np.zeros((count, self._question.classes), dtype=np.float32)
+        wanted[np.arange(count), [share[start % len(share)] for start in range(count)]] = 1
+        wanted[:, self._question.label] = -1
+        return points, wanted
+
+    def _sign_phase(self, points: Reals, wanted: Reals) -> Reals:
+        for step in range(self._budget.sign_steps):
+            levels = self._rounded(points)
+            values = self._surrogate.exact_values(levels)
+            if self._judge(levels, values, wanted) or self._over():
+                return points
+            gradient = self._surrogate.input_gradient(values, wanted, roughness=0.0)
+            rate = np.float32(0.5 if step < 2 else 0.25 if step < 6 else 0.1)
+            points = self._inside(points + rate * self._width * np.sign(gradient))
+        return points
+
+    def _smooth_phase(self, points: Reals, wanted: Reals) -> Reals:
+        steps = self._budget.smooth_steps
+        first, second = np.zeros_like(points), np.zeros_like(points)
+        for step in range(steps):
+            roughness = min(1.0, 1.25 * step / steps)
+            values = self._surrogate.values(points, roughness=roughness)
+            gradient = self._surrogate.input_gradient(values, wanted, roughness=roughness)
+            first = 0.9 * first + 0.1 * gradient
+            second = 0.99 * second + 0.01 * gradient**2
+            correction = np.sqrt(1 - 0.99 ** (step + 1)) / (1 - 0.9 ** (step + 1))
+            rate = np.float32(0.1 * correction * (1 - 0.9 * step / steps))
+            points = self._inside(points + rate * self._width * first / (np.sqrt(second) + 1e-12))
+            if step % 5 == 4:
+                levels = self._rounded(points)
+                if self._judge(levels, self._surrogate.exact_values(levels), wanted) or self._over():
+                    return points
+        return points
+
+    def _integer_phase(self, points: Reals, wanted: Reals) -> None:
+        """Move a few elements of each candidate at a time, by what the exact network's gradient promises."""
+        levels = self._rounded(points)
+        values = self._surrogate.exact_values(levels)
+        scores = self._scores(values, wanted)
+        count, size = len(levels), self._box.lower.size
+        for _ in range(self._budget.integer_steps):
+            gradient = self._surrogate.input_gradient(values, wanted, roughness=0.0).reshape(count, size)
+            flat = levels.reshape(count, size)
+            step = np.sign(gradient).astype(np.int64)
+            target = np.clip(flat + step, self._box.lower.reshape(-1), self._box.upper.reshape(-1))
+            gain = np.abs(gradient) * (target != flat)
+            # Half of the moves follow the promise, half explore: what counts is the exact score.
+            promise = gain * self._random.random(gain.shape, dtype=np.float32) ** 2
+            chosen = np.argpartition(-promise, min(8, size - 1), axis=1)[:, : int(self._random.integers(1, 9))]
+            moved = flat.copy()
+            np.put_along_axis(moved, chosen, np.take_along_axis(target, chosen, axis=1), axis=1)
+            flip = self._random.integers(0, size, (count, 2))
+            noise = self._random.integers(self._box.lower.reshape(-1)[flip], self._box.upper.reshape(-1)[flip] + 1)
+            np.put_along_axis(moved, flip, noise, axis=1)
+            proposal = self._allowed(moved.reshape(levels.shape))
+            proposed = self._surrogate.exact_values(proposal)
+            if self._judge(proposal, proposed, wanted) or self._over():
+                return
+            better = (found := self._scores(proposed, wanted)) > scores
+            levels[better], scores[better] = proposal[better], found[better]
+            for held, new in zip(values, proposed, strict=True):
+                held[better] = new[better]
+
+    def _scores(self, values: list[Reals], wanted: Reals) -> Reals:
+        return np.asarray((self._surrogate.outputs(values) * wanted).sum(axis=1))
+
+    def _judge(self, levels: IntArray, values: list[Reals], wanted: Reals) -> bool:
+        """Take note of the best candidate; return whether one of them violates the property."""
+        self._closest = min(self._closest, float(-self._scores(values, wanted).max()))
+        outputs = self._network.evaluate(levels)
+        violating = np.flatnonzero(self._question.violated_by(outputs)).tolist()
+        hits = [hit for hit in violating if self._box.contains(levels[hit])]
+        if hits:
+            self._witness = levels[hits[0]]
+        return bool(hits)
+
+    def _inside(self, points: npt.NDArray[Any]) -> Reals:
+        inside: Reals = np.clip(points, self._lower, self._upper).astype(np.float32)
+        return inside
+
+    def _rounded(self, points: Reals) -> IntArray:
+        return self._allowed(np.rint(points).astype(np.int64))
+
+    def _allowed(self, levels: IntArray) -> IntArray:
+        """Move elements off the levels that no real input reaches."""
+        flat = levels.reshape(len(levels), -1)
+        for element, level in self._box.missing[::-1]:  # downwards: the level below may be missing as well
+            flat[flat[:, element] == level, element] = level - 1
+        return levels
