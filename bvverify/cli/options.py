@@ -48,7 +48,7 @@ TargetOption = Annotated[
 ]
 SolverOption = Annotated[str, typer.Option(help="bitwuzla, cvc5 or z3.")]
 StagesOption = Annotated[
-    str | None, typer.Option(help="Stages to try, with commas: intervals, attack, bitvector. All by default.")
+    str | None, typer.Option(help="Stages to try, with commas: intervals, bounds, attack, bitvector. All by default.")
 ]
 InputShapeOption = Annotated[
     str | None,

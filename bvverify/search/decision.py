@@ -19,6 +19,8 @@ class Stage(StrEnum):
 
     INTERVALS = "intervals"
     """Exact integer intervals: proves."""
+    BOUNDS = "bounds"
+    """Linear bounds with back-substitution, in exact integers: proves."""
     ATTACK = "attack"
     """Gradients and integer steps: refutes."""
     BITVECTOR = "bitvector"

@@ -5,6 +5,8 @@ and, at the same time, a low one of the label, and a weighted difference of the 
 before the last layer.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from bvverify.network import Affine, IntArray, Step, StepNetwork
@@ -15,6 +17,10 @@ _SCALE = 2**16
 """Accumulator differences are weighted with integers up to about this size."""
 
 Bounds = tuple[IntArray, IntArray]
+Greatest = Callable[[int, IntArray, int], int | None]
+"""From a value's number, the coefficients of a linear form in its elements and a constant to a number that the form
+does not exceed in the region; None where none is known.
+"""
 
 
 def proved_by_intervals(network: StepNetwork, box: LevelBox, question: Robustness) -> bool:
@@ -23,15 +29,32 @@ def proved_by_intervals(network: StepNetwork, box: LevelBox, question: Robustnes
 
 
 def interval_gap(network: StepNetwork, box: LevelBox, question: Robustness) -> int:
-    """Return by how many output levels intervals miss a proof of `question`: 0 if they prove it for every input of
-    `box`, else the most levels by which the upper bound of a rival that was not excluded reaches too far.
-    """
+    """Return by how many output levels intervals miss a proof of `question` on `box`; see `bounds_gap`."""
     values = network.interval(box.lower, box.upper)
+    return bounds_gap(
+        network, values, question, lambda value, row, constant: greatest_on_box(values[value], row, constant)
+    )
+
+
+def greatest_on_box(bounds: Bounds, row: IntArray, constant: int) -> int | None:
+    """Return the maximum of a linear form over the box of its elements; None if 64 bits do not suffice."""
+    lower, upper = (end.reshape(-1) for end in bounds)
+    if magnitude(row) * magnitude(lower, upper) * len(lower) > INT64_LIMIT:
+        return None
+    return int(np.where(row > 0, row * upper, row * lower).sum()) + constant
+
+
+def bounds_gap(network: StepNetwork, values: Sequence[Bounds], question: Robustness, greatest: Greatest) -> int:
+    """Return by how many output levels bounds miss a proof of `question`: 0 if they prove it, else the most levels by
+    which the upper bound of a rival that was not excluded reaches too far.
+
+    `values`: bounds of every value of the network; `greatest` bounds linear forms in them.
+    """
     lower, upper = (end.reshape(-1) for end in values[-1])
     excess = {
         (rival, margin): int(upper[rival] - lower[question.label]) - margin + 1 for rival, margin in question.rivals()
     }
-    last = _last_layer(network, values) if max(excess.values(), default=0) > 0 else None
+    last = _last_layer(network, values, greatest) if max(excess.values(), default=0) > 0 else None
     missed = [
         levels
         for rival, levels in excess.items()
@@ -41,12 +64,12 @@ def interval_gap(network: StepNetwork, box: LevelBox, question: Robustness) -> i
 
 
 class _LastLayer:
-    """A dense layer and its staircase, with the intervals around them."""
+    """A dense layer and its staircase, with the bounds around them."""
 
-    def __init__(self, affine: Affine, step: Step, source: Bounds, accumulator: Bounds) -> None:
+    def __init__(self, affine: Affine, step: Step, source: int, accumulator: Bounds, greatest: Greatest) -> None:
         self._weight, self._offset = affine.weight[0], affine.offset
         self._step = step
-        self._source = source
+        self._source, self._greatest = source, greatest
         self._accumulator = accumulator
         self._weights = _level_weights(step)
 
@@ -73,13 +96,11 @@ class _LastLayer:
 
     def _greatest_difference(self, rival: int, label: int, weights: tuple[int, int]) -> int | None:
         """Return the maximum of weights[0] * acc[rival] - weights[1] * acc[label] over the values before the layer."""
-        lower, upper = self._source
-        largest = magnitude(self._weight) * magnitude(lower, upper) * len(lower) + magnitude(self._offset)
-        if 2 * _SCALE * largest > INT64_LIMIT:
+        if 2 * _SCALE * (magnitude(self._weight) + magnitude(self._offset)) > INT64_LIMIT:
             return None
         row = weights[0] * self._weight[rival] - weights[1] * self._weight[label]
         constant = weights[0] * int(self._offset[rival]) - weights[1] * int(self._offset[label])
-        return int(np.where(row > 0, row * upper, row * lower).sum()) + constant
+        return self._greatest(self._source, row, constant)
 
     def _levels(self, channel: int) -> tuple[int, int]:
         row = self._step.thresholds[channel]
@@ -95,7 +116,7 @@ class _LastLayer:
         return int(self._step.thresholds[channel][index]) if index < self._step.levels else INT64_LIMIT
 
 
-def _last_layer(network: StepNetwork, values: list[Bounds]) -> _LastLayer | None:
+def _last_layer(network: StepNetwork, values: Sequence[Bounds], greatest: Greatest) -> _LastLayer | None:
     """Return the last layer if it is a dense one with a staircase, else None."""
     if len(network.nodes) < 2:
         return None
@@ -108,9 +129,8 @@ def _last_layer(network: StepNetwork, values: list[Bounds]) -> _LastLayer | None
         or len(before.operation.weight) != 1
     ):
         return None
-    source, accumulator = values[before.inputs[0]], values[-2]
-    flat = [(low.reshape(-1), high.reshape(-1)) for low, high in (source, accumulator)]
-    return _LastLayer(before.operation, last.operation, flat[0], flat[1])
+    accumulator = values[-2][0].reshape(-1), values[-2][1].reshape(-1)
+    return _LastLayer(before.operation, last.operation, before.inputs[0], accumulator, greatest)
 
 
 def _level_weights(step: Step) -> list[int]:

@@ -12,12 +12,13 @@ from bvverify.search.attack import AttackBudget, attack
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.decision import Decision, Obstacle, Outcome, Stage
 from bvverify.search.intervals import interval_gap, proved_by_intervals
+from bvverify.search.linear import linear_gap
 
 ALL_STAGES = tuple(Stage)
 
 
 def read_stages(text: str) -> tuple[Stage, ...]:
-    """Return the stages named in a text such as `intervals,attack`, in the order in which they are tried."""
+    """Return the stages named in a text such as `bounds,attack`, in the order in which they are tried."""
     names = {part.strip() for part in text.split(",")}
     if unknown := sorted(names - set(ALL_STAGES)):
         raise UsageError(f"stage '{unknown[0]}': expected {', '.join(ALL_STAGES)}, several with commas")
@@ -44,6 +45,11 @@ def decide(
         gap = interval_gap(network, box, question)
         if gap == 0:
             return Decision(Outcome.ROBUST, Stage.INTERVALS)
+    if Stage.BOUNDS in stages:
+        tighter = linear_gap(network, box, question)
+        if tighter == 0:
+            return Decision(Outcome.ROBUST, Stage.BOUNDS)
+        gap = tighter if gap is None else min(gap, tighter)
     if Stage.ATTACK in stages:
         found = attack(network, box, question, budget=AttackBudget(), deadline=deadline)
         if found.witness is not None:
