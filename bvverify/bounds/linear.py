@@ -6,6 +6,7 @@ linear form in the input, whose maximum over a box is a sum.  Coefficients stay 
 makes fractional are rounded, and what the rounding may add is charged to the interval of the element.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from bvverify.network import Affine, Clamp, Gather, IntArray, Lookup, Max, Produ
 _EXACT_FLOAT = 1 << 53
 _EXACT_INT = 1 << 62
 
-_PRECISIONS = (28, 14, 0)
+PRECISIONS = (28, 14, 0)
 """Bits that coefficients start with: more lose less to rounding, fewer leave more room in 64 bits."""
 
 Bounds = tuple[IntArray, IntArray]
@@ -45,7 +46,16 @@ class LinearBounds:
     operation follows that profits from it.
     """
 
-    def __init__(self, network: StepNetwork, lower: IntArray, upper: IntArray, *, slopes: Slopes) -> None:
+    def __init__(
+        self,
+        network: StepNetwork,
+        lower: IntArray,
+        upper: IntArray,
+        *,
+        slopes: Slopes,
+        known: Sequence[Bounds] | None = None,
+    ) -> None:
+        """Bound all values; `known`, bounds of every value on the same box from elsewhere, are used as well."""
         self._network, self._slopes = network, slopes
         self.values: list[Bounds] = [(lower, upper)]
         self._lines: list[Lines | None] = []
@@ -53,13 +63,18 @@ class LinearBounds:
             sources = [self.values[source] for source in node.inputs]
             bounds = node.operation.interval(tuple(low for low, _ in sources), tuple(high for _, high in sources))
             self._lines.append(self._line(index))
+            if known is not None:
+                bounds = np.maximum(bounds[0], known[index + 1][0]), np.minimum(bounds[1], known[index + 1][1])
             self.values.append(bounds)
             if isinstance(node.operation, Affine) and not self._fed_by_box(node.inputs[0]):
                 self.values[-1] = self._tightened(index + 1)
 
-    def greatest(self, rows: Rows) -> list[int] | None:
-        """Return, per row, a number that the linear form does not exceed on the box; None if 64 bits do not suffice."""
-        for precision in _PRECISIONS:
+    def greatest(self, rows: Rows, *, precisions: Sequence[int] = PRECISIONS) -> list[int] | None:
+        """Return, per row, a number that the linear form does not exceed on the box; None if 64 bits do not suffice.
+
+        `precisions` are tried in turn until one fits.
+        """
+        for precision in precisions:
             try:
                 return self._greatest(rows, precision)
             except _TooLarge:

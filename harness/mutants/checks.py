@@ -2,15 +2,19 @@
 
 Lowered bytes are those that real kernels computed; the encoding is the network, on the cases' inputs and on all
 inputs of small regions, also as formulas in a solver; intervals enclose the network and are exact where they must be;
-what intervals prove is true.
+what intervals and linear bounds say and prove is true.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 from pysmt.environment import reset_env
 
+from bvverify.bounds import LinearBounds, Rows, Slopes
+from bvverify.bounds.linear import PRECISIONS
+from bvverify.bounds.lines import SHIFT, step_lines
 from bvverify.encode import PysmtTerms, encode
 from bvverify.errors import BvverifyError, InternalError
 from bvverify.kernels.float32 import fma
@@ -18,6 +22,7 @@ from bvverify.kernels.lower import lower
 from bvverify.network import IntArray, Step, StepNetwork
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search.intervals import proved_by_intervals
+from bvverify.search.linear import linear_gap
 from bvverify.solvers import Status, check
 from harness.concrete_terms import ConcreteTerms
 from harness.corpus import identity_fault
@@ -133,6 +138,45 @@ def small_fault(question: SmallQuestion) -> str:
             return "intervals do not decide a single input"
     if proved_by_intervals(network, box, question.property) and violated.any():
         return "intervals prove what is false"
+    return bounds_fault(question, violated)
+
+
+def bounds_fault(question: SmallQuestion, violated: npt.NDArray[np.bool_]) -> str:
+    """Return what is wrong with the linear bounds of a small question."""
+    network, box, points = question.network, question.box, question.points
+    computed = network.evaluate_values(points, range(len(network.nodes) + 1))
+    for slopes in Slopes:
+        bounds = LinearBounds(network, box.lower, box.upper, slopes=slopes)
+        for value, (numbers, (low, high)) in enumerate(zip(computed, bounds.values, strict=True)):
+            if (numbers < low).any() or (numbers > high).any():
+                return "a value leaves its linear bounds"
+            flat = numbers.reshape(len(points), -1)
+            rows = np.array([[1, -2, 3][place % 3] for place in range(flat.shape[1])])[None] * [[1], [-1]]
+            reached = (flat @ rows.T).max(axis=0).tolist()
+            for precisions in (PRECISIONS, (0,)):  # coarse coefficients show what rounding costs
+                greatest = bounds.greatest(Rows(value, rows, (0, 0)), precisions=precisions) or reached
+                if any(most < met for most, met in zip(greatest, reached, strict=True)):
+                    return "a linear form exceeds its bound"
+        if fault := lines_fault(network, bounds, slopes):
+            return fault
+    if linear_gap(network, box, question.property) == 0 and violated.any():
+        return "linear bounds prove what is false"
+    return ""
+
+
+def lines_fault(network: StepNetwork, bounds: LinearBounds, slopes: Slopes) -> str:
+    """Return what is wrong with the lines of some staircase, by looking at every accumulator within its bounds."""
+    for node in network.nodes:
+        if isinstance(node.operation, Step):
+            low, high = bounds.values[node.inputs[0]]
+            lines = step_lines(node.operation, low, high, slopes)
+            for share in np.linspace(0, 1, 33):
+                x = low + np.floor((high - low) * share).astype(np.int64)
+                y = node.operation.apply(x[None])[0] << SHIFT
+                if lines is not None and (lines.upper_slope * x + lines.upper_intercept < y).any():
+                    return "a staircase exceeds its upper line"
+                if lines is not None and (lines.lower_slope * x + lines.lower_intercept > y).any():
+                    return "a staircase falls below its lower line"
     return ""
 
 
