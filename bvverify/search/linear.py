@@ -8,22 +8,24 @@ from bvverify.search.intervals import bounds_gap, greatest_on_box
 
 def linear_gap(network: StepNetwork, box: LevelBox, question: Robustness) -> int:
     """Return by how many output levels linear bounds miss a proof of `question` for every input of `box`: 0 if they
-    prove it.  Choices of slopes are tried in turn.
+    prove it.
+
+    Choices of slopes are tried one after the other; each starts from the bounds of those before, and what any of them
+    says about a linear form counts.
     """
-    gaps = []
-    for slopes in Slopes:
-        gaps.append(_gap(network, box, question, slopes))
-        if gaps[-1] == 0:
-            return 0
-    return min(gaps)
-
-
-def _gap(network: StepNetwork, box: LevelBox, question: Robustness, slopes: Slopes) -> int:
-    bounds = LinearBounds(network, box.lower, box.upper, slopes=slopes)
+    tried: list[LinearBounds] = []
 
     def greatest(value: int, row: IntArray, constant: int) -> int | None:
-        back_substituted = bounds.greatest(Rows(value, row[None], (constant,))) or []
-        found = [greatest_on_box(bounds.values[value], row, constant), *back_substituted]
+        found = [greatest_on_box(tried[-1].values[value], row, constant)]
+        for bounds in tried:
+            found += bounds.greatest(Rows(value, row[None], (constant,))) or []
         return min((most for most in found if most is not None), default=None)
 
-    return bounds_gap(network, bounds.values, question, greatest)
+    gap = 0
+    for slopes in Slopes:
+        known = tried[-1].values if tried else None
+        tried.append(LinearBounds(network, box.lower, box.upper, slopes=slopes, known=known))
+        gap = bounds_gap(network, tried[-1].values, question, greatest)
+        if gap == 0:
+            break
+    return gap
