@@ -4,9 +4,11 @@ import os
 
 import typer
 
+from bvverify.cli.compare import compare
 from bvverify.cli.export import export
 from bvverify.cli.inspect import inspect
 from bvverify.cli.prove_lowering import prove_lowering
+from bvverify.cli.report import report
 from bvverify.cli.run import run
 from bvverify.cli.targets import targets
 from bvverify.cli.verify import verify
@@ -20,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Exact verdicts about quantized neural networks: about the bytes that PyTorch's CPU kernels compute.",
 )
-for command in (verify, run, inspect, export, conform, prove_lowering, targets):
+for command in (verify, run, report, compare, inspect, export, conform, prove_lowering, targets):
     app.command()(command)
 
 

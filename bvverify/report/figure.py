@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -22,8 +23,11 @@ def page_style(name: str) -> Iterator[None]:
         yield
 
 
-def svg_element(figure: Figure) -> str:
-    """Return the figure as an `<svg>` element as wide as its place."""
+def svg_element(figure: Figure, *, label: str = "") -> str:
+    """Return the figure as an `<svg>` element as wide as its place.
+
+    `label` says what the figure shows, for readers who cannot see it.
+    """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
@@ -33,4 +37,5 @@ def svg_element(figure: Figure) -> str:
         r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
     )
     used = set(re.findall(r"#([\w.-]+)", text))
-    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1) if label else text

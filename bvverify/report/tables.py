@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from bvverify.evidence import Verdict
 from bvverify.kernels.inspection import Inspection
 from bvverify.kernels.target import TARGETS, Target
+from bvverify.report.results import Counts, Results
 
 _STYLES = {"robust": "green", "violated": "red", "unknown": "yellow"}
 
@@ -30,6 +32,21 @@ def verdict_table(rows: Sequence[tuple[int, str, Verdict]], *, title: str) -> Ta
             replay,
             remark,
         )
+    return table
+
+
+def counts_table(results: Results) -> Table:
+    """Return one row per model and target, and one for all: how many queries have which outcome."""
+    table = Table(title=Text(results.file))
+    for heading in ("model", "target"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("robust", "violated", "unknown", "not asked"):
+        table.add_column(heading, justify="right", style=_STYLES.get(heading))
+    rows = [(subject.model, subject.target, Counts.of(group)) for subject, group in results.subjects().items()]
+    for model, target, counts in [*rows, ("all", "", results.counts)]:
+        numbers = (counts.robust, counts.violated, counts.unknown, counts.unasked)
+        table.add_row(Text(model), Text(target), *(f"{number:,}" for number in numbers))
+    table.rows[-1].style = "bold"
     return table
 
 
