@@ -131,3 +131,10 @@ def test_limits_reach_what_they_allow_at_least() -> None:
     assert not small.reach(large)
     assert not Limits(2, 1, 2**31).reach(large)
     assert not Limits(2, None, 2**30).reach(large)
+
+
+def test_the_benchmarks_plan_is_read() -> None:
+    config = read_config(Path(__file__).parents[2] / "benchmarks" / "eqv" / "plan.toml", {})
+    assert len(config.plan.models) == 7
+    assert all(source.path.is_file() for source in config.plan.models)
+    assert [int(radius) for radius in config.plan.radii] == [3, 6, 9, 12]
