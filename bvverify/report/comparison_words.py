@@ -64,14 +64,14 @@ def headline(compared: Compared) -> str:
         found = [(int(comparison.predictions_differ.sum()), ("gets", "get"), "another prediction")]
         if not comparison.incomparable:
             found.insert(0, (int((comparison.distances > 0).sum()), ("gives", "give"), "other output bytes"))
-        parts = [f"{part or 'none'} {verbs[part > 1]} {what}" for part, verbs, what in found]
+        parts = [f"{_none_or(part)} {verbs[part > 1]} {what}" for part, verbs, what in found]
         text = f"Of {many(count, 'image')}, {' and '.join(parts)}"
     hidden = [layer.name for layer in comparison.layers if layer.images]
-    if hidden and not comparison.incomparable and not comparison.distances.any():
+    if hidden and not comparison.distances.any() and not comparison.predictions_differ.any():
         text += f"; bytes inside differ, in layers {', '.join(hidden)}"
     if compared.verdicts is not None:
         differ, asked = len(compared.verdicts_that_differ), many(len(compared.verdicts), "question")
-        text += f". Of {asked}, {differ or 'none'} {'have' if differ > 1 else 'has'} verdicts that differ"
+        text += f". Of {asked}, {_none_or(differ)} {'have' if differ > 1 else 'has'} verdicts that differ"
         text += f", and {compared.undecided:,} {'is' if compared.undecided == 1 else 'are'} undecided on a side"
     return f"{text}."
 
@@ -125,3 +125,7 @@ def share(part: int, whole: int) -> str:
     if part in (0, whole):
         return "100 %" if part else "0 %"
     return f"{min(max(part / whole * 100, 0.01), 99.99):.2f} %"
+
+
+def _none_or(count: int) -> str:
+    return f"{count:,}" if count else "none"

@@ -85,6 +85,7 @@ def start_workers(settings: Mapping[str, Any]) -> Any:
         raise UsageError(f"cluster system '{system}': '{missing[0]}' is missing, which each job asks the system for")
     import dask_jobqueue
 
+    options.setdefault("scheduler_options", {"dashboard_address": ":0"})  # Dask warns if the usual port is taken
     cluster = getattr(dask_jobqueue, _SYSTEMS[system])(**options)
     cluster.scale(jobs=jobs)
     return cluster

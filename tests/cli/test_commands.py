@@ -60,9 +60,12 @@ def test_a_wrong_label_is_a_replayed_violation_of_stage_misclassified(tmp_path: 
     assert len(row["witness"]["input"]) == 784
 
 
+QUICK = ("--stages", "intervals,bitvector", "--timeout", 0.2)
+
+
 def test_an_undecided_query_is_reported_with_its_reason(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    result = run("verify", FC1, "--inputs", IMAGES, "--indices", 8, "--radius", 3, "--timeout", 0.2, "--json", out)
+    result = run("verify", FC1, "--inputs", IMAGES, "--indices", 8, "--radius", 3, *QUICK, "--json", out)
     assert result.exit_code == ExitCode.SOME_UNKNOWN
     (row,) = json.loads(out.read_text())["results"]
     assert (row["verdict"], row["stage"], row["reason"]) == ("unknown", "bitvector", "time: 0.2 s")

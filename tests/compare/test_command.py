@@ -200,6 +200,16 @@ def test_wrong_calls_are_one_line(pair: list[Path], tmp_path: Path) -> None:
     assert {one.name for one in tmp_path.iterdir()} == {"before.pt", "after.pt", "inputs.npz", "file", "four.pt"}
 
 
+def test_places_that_cannot_be_written_are_noticed_before_the_work(
+    pair: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bvverify.compare.compare_subjects", lambda *_, **__: pytest.fail("too late"))
+    options = ["--inputs", pair[2], "--target", HERE]
+    for path in (tmp_path, tmp_path / "no" / "out.json"):
+        assert_one_line(run(*pair[:2], *options, "--json", path), "cannot be written")
+    assert_one_line(run(*pair[:2], *options, "--out", pair[2]), "cannot be written")
+
+
 def _interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 

@@ -112,7 +112,7 @@ def test_a_page_without_differences_says_so() -> None:
 
 def test_many_outputs_are_chosen_by_size_and_by_difference() -> None:
     images = inputs(count=5)
-    comparison = compared(dense(outputs=30), dense(outputs=30, changed=20), images)
+    comparison = compared(dense(outputs=30), dense(outputs=30, changed=-20), images)
     row = int(comparison.ranked[0])
     page = page_of(Compared(comparison, None, {}), images)
     assert "12 of 30 outputs" in page
@@ -121,7 +121,9 @@ def test_many_outputs_are_chosen_by_size_and_by_difference() -> None:
     assert len(drawn) == 12
     assert drawn == sorted(drawn)
     assert set(np.argsort(-comparison.first.outputs[row], kind="stable")[:3]) <= set(drawn)
-    assert set(np.flatnonzero(comparison.first.outputs[row] != comparison.second.outputs[row])) <= set(drawn)
+    assert np.flatnonzero(comparison.first.outputs[row] != comparison.second.outputs[row]).tolist() == [1]
+    assert 1 in drawn
+    assert (comparison.first.outputs[row] > comparison.first.outputs[row, 1]).sum() >= 10
 
 
 def test_verdicts_that_differ_come_with_their_counterexamples() -> None:
@@ -147,6 +149,21 @@ def test_sides_are_told_apart_by_what_differs() -> None:
     digests = [side.digest[:8] for side in (comparison.first, comparison.second)]
     assert digests[0] != digests[1]
     assert side_names(namesakes) == tuple(f"first.pt ({digest})" for digest in digests)
+
+
+def test_bytes_inside_are_named_where_they_are_all_that_differs() -> None:
+    modules, images = (dense(), dense(bias=0.3, zero_point=121)), inputs()
+    same = np.flatnonzero(~compared(*modules, images).predictions_differ).tolist()
+    found = Compared(compared(*modules, images, positions=same), None, {})
+    assert found.differs
+    assert headline(found) == f"Of {len(same)} images, none gets another prediction; bytes inside differ, in layers 1."
+
+
+def test_large_numbers_are_grouped() -> None:
+    comparison = compared(dense(), dense(changed=20), inputs(count=1500))
+    images = int((comparison.distances > 0).sum())
+    assert images > 1000
+    assert headline(Compared(comparison, None, {})).startswith(f"Of 1,500 images, {images:,} give other output bytes")
 
 
 @pytest.mark.parametrize(

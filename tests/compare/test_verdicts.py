@@ -50,7 +50,7 @@ def test_a_model_agrees_with_itself() -> None:
 @pytest.mark.usefixtures("no_kernels")
 def test_an_image_that_one_side_misclassifies_is_robust_and_violated() -> None:
     modules, images = (dense(), dense(changed=20)), inputs(labels=True)
-    position = other_classes(modules, images)[0]
+    position = other_classes(modules, images)[-1]
     _, (pair,), _ = ask(modules, images, ["0"], [position])
     assert (pair.first.outcome, pair.second.outcome) == (Outcome.ROBUST, Outcome.VIOLATED)
     assert pair.differs
@@ -68,11 +68,21 @@ def test_a_searched_witness_is_given_to_both_sides() -> None:
     assert searched
     for pair in searched:
         assert pair.witness is not None
+        assert np.abs(pair.witness.real - images.real[pair.position]).max() <= 1 / 50
         outputs = [layer_bytes(module, pair.witness.real[None])[-1][0] for module in modules]
         assert all(map(np.array_equal, outputs, pair.witness.outputs))
         classes = [int(one.argmax()) for one in outputs]
         violated = [verdict.outcome is Outcome.VIOLATED for verdict in (pair.first, pair.second)]
         assert [one != pair.label for one in classes] == violated
+
+
+@pytest.mark.usefixtures("no_kernels")
+def test_two_violations_are_no_difference() -> None:
+    images = inputs(labels=True)
+    assert images.labels is not None
+    _, (pair,), _ = ask((dense(), dense()), replace(images, labels=(images.labels + 1) % 3), ["0"], [0])
+    assert (pair.first.outcome, pair.second.outcome) == (Outcome.VIOLATED, Outcome.VIOLATED)
+    assert (pair.differs, pair.witness) == (False, None)
 
 
 @pytest.mark.usefixtures("no_kernels")

@@ -93,6 +93,7 @@ def test_json_holds_everything_but_arrays(nasty: Results) -> None:
 def test_csv_holds_the_same_values(nasty: Results) -> None:
     rows = records(nasty)
     assert len(rows) == len(nasty.results)
+    assert not any(line.endswith("\n") for line in csv_lines(nasty))
     for row, result in zip(rows, nasty.results, strict=True):
         assert (row["model"], row["source"], row["reason"]) == (NASTY, NASTY, result.reason)
         assert (row["radius"], row["position"]) == ("1/255", str(result.position))

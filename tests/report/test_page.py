@@ -53,9 +53,9 @@ class Reader(HTMLParser):
         return " ".join(word for word in self.words if word)
 
 
-def read(path: Path) -> tuple[Reader, Results]:
+def read(path: Path, *, file: str = "results.db") -> tuple[Reader, Results]:
     with Store(path, create=False) as store:
-        results = read_results(store, file=path.name)
+        results = read_results(store, file=file)
         return Reader("\n".join(results_page(results, store.counterexample))), results
 
 
@@ -97,6 +97,8 @@ def test_the_page_has_the_right_numbers(tmp_path: Path) -> None:
     stages = rows(page, "Deciding stages")
     by_intervals = sum(one.stage == "intervals" for one in results.results)
     assert f"intervals none {by_intervals} 0 0" in stages
+    searched_robust = sum(one.stage == "bitvector" and one.outcome == "robust" for one in results.results)
+    assert f"bitvector bitwuzla 0.9.0 {searched_robust} {searched} 0" in stages
 
 
 def test_structure_and_names_for_readers_who_cannot_see(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_everything_from_the_store_is_escaped(tmp_path: Path) -> None:
     fill(path, row, [*asked, *zip(other, verdicts, strict=True)])
     with Store(path) as store:
         store.add(asked[-1][0].query, NASTY, robust(), Limits())
-    page, results = read(path)
+    page, results = read(path, file=NASTY)
     assert page.count("b") == 4
     assert page.count("script") == 0
     assert page.text.count(NASTY) > 30

@@ -82,6 +82,8 @@ def test_a_job_that_hangs_meets_its_limit_and_the_worker_goes_on(cluster: Cluste
     run(replace(HARD, limits=Limits(seconds=2)), store=tmp_path / "hung.db", workforce=workforce)
     stopper.join()
     assert stopped
+    for process in stopped:
+        os.kill(process, signal.SIGKILL)
     (result,) = results(tmp_path / "hung.db")
     assert (result.outcome, result.obstacle) == (Outcome.UNKNOWN, Obstacle.TIME)
     run(EASY, store=tmp_path / "easy.db", workforce=workforce)
