@@ -14,6 +14,7 @@ from bvverify.cli.options import (
     ModelArgument,
     RegionOption,
     SolverOption,
+    StagesOption,
     TargetOption,
     TieOption,
     read_indices,
@@ -52,6 +53,7 @@ def compare(
     clip: ClipOption = "0,1",
     tie: TieOption = TieRule.LOWEST_INDEX,
     solver: SolverOption = "bitwuzla",
+    stages: StagesOption = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds of solver time per query, a hard limit.")] = 60.0,
     memory: Annotated[float, typer.Option(min=0.25, help="GiB of memory for the solver.")] = 8.0,
     factory: FactoryOption = None,
@@ -82,6 +84,7 @@ def compare(
         from bvverify.load.inputs import read_images
         from bvverify.report.comparison import comparison_page
         from bvverify.report.comparison_exports import comparison_as_json
+        from bvverify.search import ALL_STAGES, read_stages
         from bvverify.verify import Verifier
 
         ends = read_clip(clip)
@@ -101,6 +104,7 @@ def compare(
                 target=one,
                 solver=solver,
                 seconds=timeout,
+                stages=ALL_STAGES if stages is None else read_stages(stages),
                 memory_bytes=int(memory * 2**30),
                 reproducers=reproducers,
             )
