@@ -14,6 +14,7 @@ import torch
 import typer
 from typer.testing import CliRunner, Result
 
+import bvverify as bv
 from bvverify.exit_codes import ExitCode
 from bvverify.kernels import lower as lowering
 from bvverify.kernels.lower import LoweredModel
@@ -129,6 +130,13 @@ def test_a_model_that_conforms_passes(passed: tuple[Path, Path, Result]) -> None
     assert written["first_difference"] is None
     assert written["expected"] is None
     assert written["date"].endswith("+00:00")
+
+
+def test_the_python_function_certifies(tmp_path: Path) -> None:
+    deployed = bv.load_model(saved(dense(), tmp_path / "dense.pt"))
+    outcome = bv.conform(deployed, target=bv.Target.parse(TARGET), out=tmp_path / "report", samples=20, rounds=1)
+    assert outcome.passed
+    assert json.loads((tmp_path / "report" / "certificate.json").read_text())["model"]["sha256"] == deployed.digest
 
 
 def test_every_layer_is_compared_in_the_script_and_alone(passed: tuple[Path, Path, Result]) -> None:
