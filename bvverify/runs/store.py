@@ -155,14 +155,14 @@ class Store(Closing):
     """The results file at `path`; a context manager, used by one thread."""
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open the file, and make it if it is not there; without `create`, open it for reading only.
+        """Open the file; with `create`, make it if it is not there or empty.
 
         Raises `UsageError` if it cannot be opened, is damaged, or holds something else.
         """
-        self._path, self._writes = path, create
+        self._path, self._creates = path, create
         if not create and not path.is_file():
             raise UsageError(f"{path}: no such results file; `bvverify run` makes one")
-        place = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'ro'}"
+        place = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
         with self._errors():
             self._connection = sqlite3.connect(place, timeout=_BUSY_SECONDS, isolation_level=None, uri=True)
         try:
@@ -277,13 +277,13 @@ class Store(Closing):
         application, version = (
             self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
         )
-        if (tables or not self._writes) and (application, version) != (_APPLICATION, _VERSION):
+        if (tables or not self._creates) and (application, version) != (_APPLICATION, _VERSION):
             what = "of another version of bvverify" if application == _APPLICATION else "not made by bvverify"
             raise UsageError(f"{self._path}: a database {what}; choose another file")
         if self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise UsageError(f"{self._path}: the results file is damaged; restore a copy or start a new one")
-        if not self._writes:
-            return
+        if not self._creates:
+            return  # the file may be write-protected
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         if not tables:
