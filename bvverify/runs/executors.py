@@ -5,7 +5,8 @@ of its own for the jobs (`worker_process.py`), so limits and crashes are handled
 """
 
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent import futures
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +19,31 @@ class LocalExecutor(ThreadPoolExecutor):
 
     def __init__(self, workers: int = 2) -> None:
         self._processes: list[WorkerProcess] = []
+        self._under_way: set[Future[Any]] = set()
         super().__init__(workers, "bvverify-run", initializer=lambda: self._processes.append(own_process()))
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function in one of the threads."""
+        future = super().submit(function, *args, **kwargs)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let what was submitted finish, then end the children; with `cancel_futures` end them at once."""
         super().shutdown(wait=wait and not cancel_futures, cancel_futures=cancel_futures)
+        self._kill()
+        if wait:
+            while waiting := set(self._under_way):  # a thread may have been about to start its child
+                futures.wait(waiting, timeout=0.05)
+                self._kill()
+            super().shutdown()
+            for process in self._processes:  # now no thread uses them
+                process.close()
+
+    def _kill(self) -> None:
         for process in self._processes:
             process.kill()
-        super().shutdown(wait=wait)
-        if wait:  # now no thread uses them
-            for process in self._processes:
-                process.close()
 
 
 @dataclass(frozen=True)

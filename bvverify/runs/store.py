@@ -154,11 +154,12 @@ _RESULT_COLUMNS = """
 class Store(Closing):
     """The results file at `path`; a context manager, used by one thread."""
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
         """Open the file; with `create`, make it if it is not there or empty.
 
         Raises `UsageError` if it cannot be opened, is damaged, or holds something else.
         """
+        path = Path(path)
         self._path, self._creates = path, create
         if not create and not path.is_file():
             raise UsageError(f"{path}: no such results file; `bvverify run` makes one")

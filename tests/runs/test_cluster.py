@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -86,7 +87,8 @@ def test_a_job_that_hangs_meets_its_limit_and_the_worker_goes_on(cluster: Cluste
     stopper.join()
     assert stopped
     for process in stopped:
-        os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     (result,) = results(tmp_path / "hung.db")
     assert (result.outcome, result.obstacle) == (Outcome.UNKNOWN, Obstacle.TIME)
     run(EASY, store=tmp_path / "easy.db", workforce=workforce)
