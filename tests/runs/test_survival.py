@@ -108,7 +108,10 @@ def test_an_interrupt_ends_all_processes_and_the_next_run_goes_on(tmp_path: Path
         time.sleep(0.05)
     below = descendants(run.pid)
     run.send_signal(signal.SIGINT)
-    _, message = run.communicate(timeout=60)
+    try:
+        _, message = run.communicate(timeout=60)
+    finally:
+        run.kill()  # a run that does not end would go on for hours
     assert run.returncode == 130
     assert "the same command goes on from there" in message
     assert "Traceback" not in message
