@@ -103,6 +103,15 @@ def points_of(box: LevelBox) -> IntArray:
 
 def violates(question: Robustness, outputs: Sequence[int]) -> bool:
     """Return whether outputs violate a question, by the words of its tie rule."""
+    if question.forbidden is not None:
+        firsts = [i for i, y in enumerate(outputs) if y == max(outputs)]
+        match question.tie:
+            case TieRule.LOWEST_INDEX:
+                return firsts[0] == question.forbidden
+            case TieRule.ANY_TIE_VIOLATES:
+                return question.forbidden in firsts
+            case TieRule.NO_TIE_VIOLATES:
+                return firsts == [question.forbidden]
     own = outputs[question.label]
     others = [y for rival, y in enumerate(outputs) if rival != question.label]
     match question.tie:

@@ -18,7 +18,7 @@ from bvverify.encode.terms import Terms
 from bvverify.errors import InternalError
 from bvverify.network import Affine, Clamp, Gather, Lookup, Max, Operation, Product, Step, StepNetwork
 from bvverify.network.operations import Shape
-from bvverify.queries import LevelBox, Robustness
+from bvverify.queries import LevelBox, Overtaking, Robustness
 
 T = TypeVar("T")
 
@@ -298,13 +298,19 @@ class _Encoder(Generic[T]):
     # The property.
 
     def _violation(self, outputs: list[Word[T]], question: Robustness) -> T:
-        label = outputs[question.label]
-        possible = [
-            (outputs[rival], margin)
-            for rival, margin in question.rivals()
-            if outputs[rival].upper - label.lower >= margin  # the others can never win
-        ]
-        return self._terms.any_of([self._exceeds(rival, label, margin) for rival, margin in possible])
+        def possible(part: Overtaking) -> bool:
+            return outputs[part.winner].upper - outputs[part.loser].lower >= part.margin
+
+        ways = [way for way in question.ways() if all(map(possible, way))]
+        return self._terms.any_of([self._all_of([self._overtakes(outputs, part) for part in way]) for way in ways])
+
+    def _overtakes(self, outputs: list[Word[T]], part: Overtaking) -> T:
+        return self._exceeds(outputs[part.winner], outputs[part.loser], part.margin)
+
+    def _all_of(self, conditions: list[T]) -> T:
+        if len(conditions) == 1:
+            return conditions[0]
+        return self._terms.negate(self._terms.any_of([self._terms.negate(condition) for condition in conditions]))
 
     def _exceeds(self, rival: Word[T], label: Word[T], margin: int) -> T:
         """Return the truth of rival - label >= margin."""

@@ -122,6 +122,9 @@ class Subject(Closing):
 
 def _misclassified(question: Robustness, prediction: int, levels: IntArray) -> Decision:
     reason = f"the input itself is classified as {prediction}, not {question.label}"
-    if prediction == question.label:
+    if question.forbidden is not None:
+        how = "is classified as" if prediction == question.forbidden else "ties with"
+        reason = f"the input itself {how} {question.forbidden}, which is forbidden"
+    elif prediction == question.label:
         reason = f"the input itself ties with its label {question.label}, which the tie rule forbids"
     return Decision(Outcome.VIOLATED, "misclassified", witness=levels, reason=reason)

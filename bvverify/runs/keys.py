@@ -41,9 +41,8 @@ def input_digest(image: npt.NDArray[Any]) -> str:
 
 def query_key(subject: str, image: str, region: RegionKind, radius: Fraction, clip: str, question: Robustness) -> str:
     """Return the key of a query about the subject and the input with these digests."""
-    return _digest(
-        [subject, image, str(region), str(radius), clip, question.label, question.classes, str(question.tie)]
-    )
+    facts = [subject, image, str(region), str(radius), clip, question.label, question.classes, str(question.tie)]
+    return _digest(facts if question.forbidden is None else [*facts, question.forbidden])
 
 
 def clip_text(region: RegionKind, clip: tuple[Fraction, Fraction] | None) -> str:

@@ -37,8 +37,8 @@ class Attacked:
     witness: IntArray | None
     """An input of the box that violates the property, or None."""
     closest: float
-    """The least margin met, in output levels before the last rounding: how far the label stays ahead; at most about
-    0.5 with a witness.
+    """The least margin met, in output levels before the last rounding: how far the label (or, of one forbidden class,
+    the class ahead of it) stays ahead; at most about 0.5 with a witness.
     """
 
 
@@ -60,26 +60,27 @@ class _Attack:
         self._lower, self._upper = box.lower.astype(np.float32), box.upper.astype(np.float32)
         self._width = self._upper - self._lower
         self._closest = np.inf
+        self._rivals: IntArray = np.zeros(budget.starts, dtype=np.int64)
         self._witness: IntArray | None = None
 
     def run(self) -> Attacked:
         """Run the phases until one of them finds a witness."""
         if self._question.classes < 2:
             return Attacked(None, np.inf)
-        points, wanted = self._starts()
-        points = self._sign_phase(points, wanted)
+        points = self._starts()
+        points = self._sign_phase(points)
         if not self._over():
-            points = self._smooth_phase(points, wanted)
+            points = self._smooth_phase(points)
         if not self._over():
-            self._integer_phase(points, wanted)
+            self._integer_phase(points)
         return Attacked(self._witness, float(self._closest))
 
     def _over(self) -> bool:
         return self._witness is not None or time.monotonic() > self._deadline
 
-    def _starts(self) -> tuple[Reals, Reals]:
-        """Return starting points (n, *shape), and per start the direction in the outputs (n, outputs): a rival up, the
-        label down.  Rivals that are closer at the middle get more of the starts.
+    def _starts(self) -> Reals:
+        """Return starting points (n, *shape), and choose per start which rival is to overtake the label.  Rivals that
+        are closer at the middle get more of the starts.
         """
         count = self._budget.starts
         middle = (self._lower + self._upper) / np.float32(2)
@@ -89,29 +90,43 @@ class _Attack:
         outputs = self._surrogate.outputs(self._surrogate.values(middle[None], roughness=0.0))[0]
         rivals = sorted((rival for rival, _ in self._question.rivals()), key=lambda rival: -outputs[rival])[:5]
         share = [rivals[0], *rivals[:2], *rivals[:3], *rivals]
-        wanted = np.zeros((count, self._question.classes), dtype=np.float32)
-        wanted[np.arange(count), [share[start % len(share)] for start in range(count)]] = 1
-        wanted[:, self._question.label] = -1
-        return points, wanted
+        self._rivals = np.array([share[start % len(share)] for start in range(count)])
+        return points
 
-    def _sign_phase(self, points: Reals, wanted: Reals) -> Reals:
+    def _wanted(self, values: list[Reals]) -> Reals:
+        """Return per candidate the direction in the outputs (n, outputs): its rival up, the label down; in place of the
+        label, if one class is forbidden, whichever class is ahead of the others.
+        """
+        outputs = self._surrogate.outputs(values)
+        rows = np.arange(len(outputs))
+        losers = np.full(len(outputs), self._question.label)
+        if self._question.forbidden is not None:
+            others = outputs.copy()
+            others[rows, self._rivals] = -np.inf
+            losers = others.argmax(axis=1)
+        wanted = np.zeros_like(outputs)
+        wanted[rows, self._rivals] = 1
+        wanted[rows, losers] = -1
+        return wanted
+
+    def _sign_phase(self, points: Reals) -> Reals:
         for step in range(self._budget.sign_steps):
             levels = self._rounded(points)
             values = self._surrogate.exact_values(levels)
-            if self._judge(levels, values, wanted) or self._over():
+            if self._judge(levels, values) or self._over():
                 return points
-            gradient = self._surrogate.input_gradient(values, wanted, roughness=0.0)
+            gradient = self._surrogate.input_gradient(values, self._wanted(values), roughness=0.0)
             rate = np.float32(0.5 if step < 2 else 0.25 if step < 6 else 0.1)
             points = self._inside(points + rate * self._width * np.sign(gradient))
         return points
 
-    def _smooth_phase(self, points: Reals, wanted: Reals) -> Reals:
+    def _smooth_phase(self, points: Reals) -> Reals:
         steps = self._budget.smooth_steps
         first, second = np.zeros_like(points), np.zeros_like(points)
         for step in range(steps):
             roughness = min(1.0, 1.25 * step / steps)
             values = self._surrogate.values(points, roughness=roughness)
-            gradient = self._surrogate.input_gradient(values, wanted, roughness=roughness)
+            gradient = self._surrogate.input_gradient(values, self._wanted(values), roughness=roughness)
             first = 0.9 * first + 0.1 * gradient
             second = 0.99 * second + 0.01 * gradient**2
             correction = np.sqrt(1 - 0.99 ** (step + 1)) / (1 - 0.9 ** (step + 1))
@@ -119,18 +134,18 @@ class _Attack:
             points = self._inside(points + rate * self._width * first / (np.sqrt(second) + 1e-12))
             if step % 5 == 4:
                 levels = self._rounded(points)
-                if self._judge(levels, self._surrogate.exact_values(levels), wanted) or self._over():
+                if self._judge(levels, self._surrogate.exact_values(levels)) or self._over():
                     return points
         return points
 
-    def _integer_phase(self, points: Reals, wanted: Reals) -> None:
+    def _integer_phase(self, points: Reals) -> None:
         """Move a few elements of each candidate at a time, by what the exact network's gradient promises."""
         levels = self._rounded(points)
         values = self._surrogate.exact_values(levels)
-        scores = self._scores(values, wanted)
+        scores = self._scores(values)
         count, size = len(levels), self._box.lower.size
         for _ in range(self._budget.integer_steps):
-            gradient = self._surrogate.input_gradient(values, wanted, roughness=0.0).reshape(count, size)
+            gradient = self._surrogate.input_gradient(values, self._wanted(values), roughness=0.0).reshape(count, size)
             flat = levels.reshape(count, size)
             step = np.sign(gradient).astype(np.int64)
             target = np.clip(flat + step, self._box.lower.reshape(-1), self._box.upper.reshape(-1))
@@ -145,19 +160,19 @@ class _Attack:
             np.put_along_axis(moved, flip, noise, axis=1)
             proposal = self._allowed(moved.reshape(levels.shape))
             proposed = self._surrogate.exact_values(proposal)
-            if self._judge(proposal, proposed, wanted) or self._over():
+            if self._judge(proposal, proposed) or self._over():
                 return
-            better = (found := self._scores(proposed, wanted)) > scores
+            better = (found := self._scores(proposed)) > scores
             levels[better], scores[better] = proposal[better], found[better]
             for held, new in zip(values, proposed, strict=True):
                 held[better] = new[better]
 
-    def _scores(self, values: list[Reals], wanted: Reals) -> Reals:
-        return np.asarray((self._surrogate.outputs(values) * wanted).sum(axis=1))
+    def _scores(self, values: list[Reals]) -> Reals:
+        return np.asarray((self._surrogate.outputs(values) * self._wanted(values)).sum(axis=1))
 
-    def _judge(self, levels: IntArray, values: list[Reals], wanted: Reals) -> bool:
+    def _judge(self, levels: IntArray, values: list[Reals]) -> bool:
         """Take note of the best candidate; return whether one of them violates the property."""
-        self._closest = min(self._closest, float(-self._scores(values, wanted).max()))
+        self._closest = min(self._closest, float(-self._scores(values).max()))
         outputs = self._network.evaluate(levels)
         violating = np.flatnonzero(self._question.violated_by(outputs)).tolist()
         hits = [hit for hit in violating if self._box.contains(levels[hit])]

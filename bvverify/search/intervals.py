@@ -11,7 +11,7 @@ import numpy as np
 
 from bvverify.network import Affine, IntArray, Step, StepNetwork
 from bvverify.network.exact import INT64_LIMIT, magnitude
-from bvverify.queries import LevelBox, Robustness
+from bvverify.queries import LevelBox, Overtaking, Robustness
 
 _SCALE = 2**16
 """Accumulator differences are weighted with integers up to about this size."""
@@ -51,16 +51,17 @@ def bounds_gap(network: StepNetwork, values: Sequence[Bounds], question: Robustn
     `values`: bounds of every value of the network; `greatest` bounds linear forms in them.
     """
     lower, upper = (end.reshape(-1) for end in values[-1])
-    excess = {
-        (rival, margin): int(upper[rival] - lower[question.label]) - margin + 1 for rival, margin in question.rivals()
-    }
-    last = _last_layer(network, values, greatest) if max(excess.values(), default=0) > 0 else None
-    missed = [
-        levels
-        for rival, levels in excess.items()
-        if levels > 0 and (last is None or not last.excludes(question.label, *rival))
-    ]
-    return max(missed, default=0)
+
+    def excess(overtaking: Overtaking) -> int:
+        winner, loser, margin = overtaking
+        return int(upper[winner] - lower[loser]) - margin + 1
+
+    # Every way has to be excluded, and one part of a way that is impossible excludes it.
+    missed = [(min(map(excess, way)), way) for way in question.ways()]
+    missed = [(levels, way) for levels, way in missed if levels > 0]
+    if missed and (last := _last_layer(network, values, greatest)) is not None:
+        missed = [(levels, way) for levels, way in missed if not any(map(last.excludes, way))]
+    return max((levels for levels, _ in missed), default=0)
 
 
 class _LastLayer:
@@ -73,11 +74,12 @@ class _LastLayer:
         self._accumulator = accumulator
         self._weights = _level_weights(step)
 
-    def excludes(self, label: int, rival: int, margin: int) -> bool:
-        """Return whether y[rival] - y[label] >= margin is impossible.
+    def excludes(self, overtaking: Overtaking) -> bool:
+        """Return whether y[rival] - y[label] >= margin is impossible, for a winner `rival` and a loser `label`.
 
         It holds only if, for v = y[label], acc[label] < t[label](v + 1) and acc[rival] >= t[rival](v + margin).
         """
+        rival, label, margin = overtaking
         weights = self._weights[rival], self._weights[label]
         greatest = self._greatest_difference(rival, label, weights)
         low, high = self._levels(label)

@@ -24,6 +24,15 @@ class Question:
 
 
 @st.composite
+def targeted_questions(draw: st.DrawFn) -> Question:
+    """Forbid any class but the most frequent one, most of the time, where the label barely wins."""
+    asked = draw(questions())
+    label, classes = asked.property.label, asked.property.classes
+    forbidden = draw(st.integers(0, classes - 1).filter(lambda one: one != label))
+    return Question(asked.network, asked.box, Robustness(label, classes, asked.property.tie, forbidden))
+
+
+@st.composite
 def questions(draw: st.DrawFn, *, max_points: int = 300) -> Question:
     """Ask about the most frequent class of a box, most of the time, and lift it to the edge of being robust."""
     network = draw(networks(min_outputs=2))

@@ -45,6 +45,36 @@ def test_rivals_say_the_same(outputs, tie: TieRule, data) -> None:
         assert beaten == violates(question, row)
 
 
+@pytest.mark.parametrize("tie", TieRule)
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_a_forbidden_class_violates_by_the_tie_rules_words(classes: int, tie: TieRule) -> None:
+    outputs = all_outputs(classes)
+    for label, forbidden in itertools.permutations(range(classes), 2):
+        question = Robustness(label, classes, tie, forbidden)
+        violated = question.violated_by(outputs)
+        assert violated.tolist() == [violates(question, row) for row in outputs.tolist()]
+        ((rival, margin),) = question.rivals()
+        assert rival == forbidden
+        assert (outputs[violated, rival] - outputs[violated, label] >= margin).all()
+
+
+@pytest.mark.parametrize("tie", TieRule)
+def test_some_class_is_predicted_instead_of_the_label(tie: TieRule) -> None:
+    outputs = all_outputs(4)
+    untargeted = Robustness(1, 4, tie).violated_by(outputs)
+    targeted = [Robustness(1, 4, tie, forbidden).violated_by(outputs) for forbidden in (0, 2, 3)]
+    if tie is TieRule.NO_TIE_VIOLATES:  # two others may share the first place; none of them is strictly largest
+        assert (untargeted >= np.any(targeted, axis=0)).all()
+    else:
+        assert (untargeted == np.any(targeted, axis=0)).all()
+
+
+@pytest.mark.parametrize(("forbidden", "words"), [(-1, "forbidden class -1"), (3, "3 outputs"), (1, "label itself")])
+def test_a_forbidden_class_that_makes_no_question_is_refused(forbidden: int, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Robustness(1, 3, forbidden=forbidden)
+
+
 @given(few | wide)
 def test_the_predicted_class_is_torchs(outputs) -> None:
     assert predicted_class(outputs).tolist() == torch.argmax(torch.from_numpy(outputs), dim=1).tolist()
