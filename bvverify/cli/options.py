@@ -42,6 +42,10 @@ RadiusOption = Annotated[
     ),
 ]
 ClipOption = Annotated[str, typer.Option(help="For floats: lowest and highest allowed input, LOW,HIGH, or `none`.")]
+ForbiddenOption = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="CLASS", help="Ask whether no input of the region is classified as this class."),
+]
 TieOption = Annotated[TieRule, typer.Option(help="What equal largest outputs mean.")]
 TargetOption = Annotated[
     str, typer.Option(help="engine/isa, an engine alone, or auto (what this machine runs); see `bvverify targets`.")

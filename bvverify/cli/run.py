@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bvverify.cli.options import JsonOption, StagesOption
 from bvverify.cli.output import out, write_json
+from bvverify.cli.regions import PatchOption
 from bvverify.errors import UsageError
 from bvverify.exit_codes import ExitCode, err, reported
 from bvverify.queries import RegionKind, TieRule
@@ -38,6 +39,7 @@ def run(
     radius: Annotated[str | None, typer.Option(help="L-infinity radii with commas: 1,2,3. Default 1.")] = None,
     region: Annotated[RegionKind | None, typer.Option(help="What is perturbed; see `bvverify verify`.")] = None,
     clip: Annotated[str | None, typer.Option(help="For floats: LOW,HIGH, or `none`. Default 0,1.")] = None,
+    patch: PatchOption = None,
     target: Annotated[
         str | None, typer.Option(help="Targets with commas, as engine/isa, engine or auto. Default auto.")
     ] = None,
@@ -80,6 +82,7 @@ def run(
             "radius": radius,
             "region": region,
             "clip": clip,
+            "patch": patch,
             "target": target,
             "tie": tie,
             "solver": solver,

@@ -10,6 +10,7 @@ import typer
 from bvverify.cli.options import (
     ClipOption,
     FactoryOption,
+    ForbiddenOption,
     InputsOption,
     JsonOption,
     ModelArgument,
@@ -23,8 +24,9 @@ from bvverify.cli.options import (
     read_indices,
 )
 from bvverify.cli.output import out, progress_bar, write_json
+from bvverify.cli.regions import DEFAULT_RADIUS, BoxOption, PatchOption, regions_of
 from bvverify.exit_codes import ExitCode, reported
-from bvverify.queries import Query, RegionKind, Robustness, TieRule, read_clip, read_radius, region_around
+from bvverify.queries import Query, RegionKind, Robustness, TieRule
 
 if TYPE_CHECKING:
     from bvverify.evidence import Verdict
@@ -36,9 +38,12 @@ def verify(
     *,
     inputs: InputsOption,
     indices: Annotated[str, typer.Option(help="Which inputs, for example 0-9,12; all by default.")] = "",
-    radius: RadiusOption = "1",
+    radius: RadiusOption = DEFAULT_RADIUS,
     region: RegionOption = RegionKind.PIXELS,
     clip: ClipOption = "0,1",
+    patch: PatchOption = None,
+    box: BoxOption = None,
+    forbidden: ForbiddenOption = None,
     target: TargetOption = "auto",
     tie: TieOption = TieRule.LOWEST_INDEX,
     solver: SolverOption = "bitwuzla",
@@ -53,7 +58,8 @@ def verify(
 ) -> None:
     """Decide robustness around inputs: is every input within the radius classified as its label?
 
-    Labels are those of the inputs file; without any, the model's own predictions.
+    Labels are those of the inputs file; without any, the model's own predictions.  With --forbidden: is no input
+    classified as that class?  Inputs of that very label are left out.
 
     Every `violated` comes with an input that was run on the target's real kernel, where this machine has it.
 
@@ -66,8 +72,7 @@ def verify(
 
         images, deployed = images_and_model(inputs, model, factory)
         chosen = read_indices(indices, images)
-        ends = read_clip(clip)
-        radii = [(text.strip(), read_radius(text, region)) for text in radius.split(",")]
+        regions = regions_of(images, kind=region, radius=radius, clip=clip, patch=patch, box=box)
         rows: list[tuple[int, str, Verdict]] = []
         verifier = Verifier(
             deployed,
@@ -80,25 +85,27 @@ def verify(
         )
         interrupted = False
         with verifier, progress_bar() as progress:
-            task = progress.add_task("checking the inputs on the kernel", total=len(chosen) * len(radii))
+            task = progress.add_task("checking the inputs on the kernel", total=len(chosen))
             predictions = verifier.predictions(images.real[chosen])
             progress.update(task, description="verifying")
             classes = verifier.lowered.network.outputs
             try:
                 for index, prediction in zip(chosen, predictions.tolist(), strict=True):
                     label = prediction if images.labels is None else int(images.labels[index])
-                    for text, size in radii:
-                        query = Query(
-                            region_around(images.images[index], region, size, ends), Robustness(label, classes, tie)
-                        )
-                        rows.append((index, text, verifier.verify(query)))
-                        progress.advance(task)
+                    if label != forbidden:
+                        question = Robustness(label, classes, tie, forbidden)
+                        for text, around in regions(index):
+                            rows.append((index, text, verifier.verify(Query(around, question))))
+                    progress.advance(task)
             except KeyboardInterrupt:
                 interrupted = True
         _show_verdicts(rows, deployed, str(verifier.lowered.target), verifier.replay_refusal)
         if json_path is not None:
             settings = {
                 "region": str(region),
+                "patch": patch,
+                "box": None if box is None else str(box),
+                "forbidden": forbidden,
                 "tie": str(tie),
                 "solver": solver,
                 "timeout": timeout,
@@ -137,8 +144,10 @@ def _verdicts_as_json(
     return {"model": model, "target": str(target), "runtime": target.runtime, **settings, "results": results}
 
 
-def _number(text: str) -> int | float | str:
-    """Radii are written as numbers where JSON has them: 2, 0.5; a fraction stays as it was given."""
+def _number(text: str) -> int | float | str | None:
+    """Radii are written as numbers where JSON has them: 2, 0.5; a fraction stays as it was given; a box has none."""
+    if not text:
+        return None
     radius = Fraction(text)
     if radius.denominator == 1:
         return int(radius)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bvverify.errors import UsageError
+from bvverify.queries.boxes import FloatBox, PixelBox, only_free
 from bvverify.queries.regions import PIXEL_REALS, FloatBall, PixelBall, Region
 
 
@@ -39,12 +40,32 @@ def read_radius(text: str, region: RegionKind) -> Fraction:
 
 
 def region_around(
-    image: npt.NDArray[Any], kind: RegionKind, radius: Fraction, clip: tuple[Fraction, Fraction] | None
+    image: npt.NDArray[Any],
+    kind: RegionKind,
+    radius: Fraction,
+    clip: tuple[Fraction, Fraction] | None,
+    *,
+    free: npt.NDArray[np.bool_] | None = None,
 ) -> Region:
-    """Return the region around one input, uint8 pixels or float32; `clip` holds for floats only."""
+    """Return the region around one input, uint8 pixels or float32; `clip` holds for floats only.  With `free`, of the
+    input's shape, only elements where it is true may differ from the input.
+    """
+    ball: PixelBall | FloatBall
+    ball = FloatBall(_reals(image), radius, clip) if kind is RegionKind.FLOATS else PixelBall(image, int(radius))
+    return ball if free is None else only_free(ball, free)
+
+
+def region_between(
+    image: npt.NDArray[Any], kind: RegionKind, lower: npt.NDArray[Any], upper: npt.NDArray[Any]
+) -> Region:
+    """Return the region of one input between two ends that are given like it, uint8 pixels or float32."""
     if kind is RegionKind.FLOATS:
-        return FloatBall(PIXEL_REALS[image] if image.dtype == np.uint8 else image, radius, clip)
-    return PixelBall(image, int(radius))
+        return FloatBox(_reals(image), _reals(lower), _reals(upper))
+    return PixelBox(image, lower, upper)
+
+
+def _reals(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return PIXEL_REALS[image] if image.dtype == np.uint8 else image
 
 
 def read_clip(text: str) -> tuple[Fraction, Fraction] | None:

@@ -4,6 +4,7 @@ A region knows which integer inputs of the network it reaches (`levels`) and, fo
 is mapped to it (`real_input`), so that every witness can be run on the real kernel.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -41,32 +42,31 @@ class Region(Protocol):
         """Return a real input of the region that is quantized to `levels`, near the centre."""
 
 
-@dataclass(frozen=True, eq=False)
-class PixelBall:
-    """All images of 8-bit pixels within `radius` grey levels of `image`, element by element; pixel p is the real
-    input p / 255.
+class PixelRegion(ABC):
+    """All images of 8-bit pixels between two ends, element by element; pixel p is the real input p / 255.
 
-    `image`: uint8 of the model's input shape; `radius` >= 0, in pixel levels (of 255).
+    `image`: the unperturbed image, uint8 of the model's input shape, between the ends.
     """
 
     image: npt.NDArray[np.uint8]
-    radius: int
 
     def __post_init__(self) -> None:
         if self.image.dtype != np.uint8:
             raise InputError(f"pixel region: expected uint8 pixels, got {self.image.dtype}; use --region floats")
-        if self.radius < 0:
-            raise UsageError(f"pixel region: radius {self.radius} is negative")
+
+    @abstractmethod
+    def ends(self) -> tuple[IntArray, IntArray]:
+        """Return the least and the greatest pixel of each element, int64 in 0 to 255."""
 
     def center(self) -> Reals:
         return PIXEL_REALS[self.image]
 
     def levels(self, quantization: Quantization, /) -> LevelBox:
         table = quantization.levels(PIXEL_REALS)
-        low, high = self._pixel_ends()
+        low, high = self.ends()
         lower, upper = table[low], table[high]
         unreached = np.setdiff1d(np.arange(table[0], table[-1] + 1), table)
-        # A level that lies between the ends and is reached by any pixel is reached by a pixel of the ball, for
+        # A level that lies between the ends and is reached by any pixel is reached by a pixel of the region, for
         # `table` is monotone.
         inside = (lower.reshape(-1, 1) < unreached) & (unreached < upper.reshape(-1, 1))
         element, which = np.nonzero(inside)
@@ -78,20 +78,72 @@ class PixelBall:
     def pixels(self, levels: IntArray, quantization: Quantization, /) -> npt.NDArray[np.uint8]:
         """Return, per element, the pixel nearest to the image's own that is quantized to `levels`."""
         table = quantization.levels(PIXEL_REALS)
-        low, high = self._pixel_ends()
+        low, high = self.ends()
         first = np.maximum(np.searchsorted(table, levels, side="left"), low)
         last = np.minimum(np.searchsorted(table, levels, side="right") - 1, high)
         if (first > last).any():
             raise InternalError("pixel region: a level without a pixel was asked for")
         return np.clip(self.image, first, last).astype(np.uint8)
 
-    def _pixel_ends(self) -> tuple[IntArray, IntArray]:
+
+@dataclass(frozen=True, eq=False)
+class PixelBall(PixelRegion):
+    """All images of 8-bit pixels within `radius` grey levels of `image`, element by element.
+
+    `image`: uint8 of the model's input shape; `radius` >= 0, in pixel levels (of 255).
+    """
+
+    image: npt.NDArray[np.uint8]
+    radius: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.radius < 0:
+            raise UsageError(f"pixel region: radius {self.radius} is negative")
+
+    def ends(self) -> tuple[IntArray, IntArray]:
         wide = self.image.astype(np.int64)
         return np.maximum(wide - self.radius, 0), np.minimum(wide + self.radius, 255)
 
 
+class FloatRegion(ABC):
+    """All float32 inputs between two ends, element by element.
+
+    `image`: the unperturbed input, finite float32 of the model's input shape, between the ends.
+    """
+
+    image: Reals
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.float32 or not np.isfinite(self.image).all():
+            raise InputError(f"float region: expected finite float32 inputs, got {self.image.dtype}")
+
+    @abstractmethod
+    def ends(self) -> tuple[Reals, Reals]:
+        """Return the least and the greatest input of each element, finite."""
+
+    def center(self) -> Reals:
+        return self.image
+
+    def levels(self, quantization: Quantization, /) -> LevelBox:
+        lower, upper = self.ends()
+        return LevelBox.of(quantization.levels(lower), quantization.levels(upper))
+
+    def real_input(self, levels: IntArray, quantization: Quantization, /) -> Reals:
+        lower, upper = self.ends()
+        own = quantization.levels(self.image)
+        least = _least_reaching(levels, lower, upper, quantization)
+        # The greatest input at level k is the one before the least that reaches k + 1.
+        above = _least_reaching(levels + 1, lower, upper, quantization)
+        greatest = np.where(quantization.levels(upper) <= levels, upper, np.nextafter(above, np.float32(-np.inf)))
+        chosen = np.where(levels > own, least, np.where(levels < own, greatest, self.image)).astype(np.float32)
+        if (quantization.levels(chosen) != levels).any() or (chosen < lower).any() or (chosen > upper).any():
+            raise InternalError("float region: a level without a real input was asked for")
+        return chosen
+
+
 @dataclass(frozen=True, eq=False)
-class FloatBall:
+class FloatBall(FloatRegion):
     """All float32 inputs x with |x - image| <= radius, element by element, in exact arithmetic; cut to [low, high]
     if `clip` is given.
 
@@ -103,8 +155,7 @@ class FloatBall:
     clip: tuple[Fraction, Fraction] | None = None
 
     def __post_init__(self) -> None:
-        if self.image.dtype != np.float32 or not np.isfinite(self.image).all():
-            raise InputError(f"float region: expected finite float32 inputs, got {self.image.dtype}")
+        super().__post_init__()
         if self.radius < 0:
             raise UsageError(f"float region: radius {self.radius} is negative")
         if self.clip is not None:
@@ -112,26 +163,7 @@ class FloatBall:
             if any(not low <= Fraction(x) <= high for x in self.image.reshape(-1).tolist()):
                 raise InputError(f"float region: an input lies outside [{float(low):g}, {float(high):g}]")
 
-    def center(self) -> Reals:
-        return self.image
-
-    def levels(self, quantization: Quantization, /) -> LevelBox:
-        lower, upper = self._ends()
-        return LevelBox.of(quantization.levels(lower), quantization.levels(upper))
-
-    def real_input(self, levels: IntArray, quantization: Quantization, /) -> Reals:
-        lower, upper = self._ends()
-        own = quantization.levels(self.image)
-        least = _least_reaching(levels, lower, upper, quantization)
-        # The greatest input at level k is the one before the least that reaches k + 1.
-        above = _least_reaching(levels + 1, lower, upper, quantization)
-        greatest = np.where(quantization.levels(upper) <= levels, upper, np.nextafter(above, np.float32(-np.inf)))
-        chosen = np.where(levels > own, least, np.where(levels < own, greatest, self.image)).astype(np.float32)
-        if (quantization.levels(chosen) != levels).any() or (chosen < lower).any() or (chosen > upper).any():
-            raise InternalError("float region: a level without a real input was asked for")
-        return chosen
-
-    def _ends(self) -> tuple[Reals, Reals]:
+    def ends(self) -> tuple[Reals, Reals]:
         """Return the least and the greatest float32 within the radius, exactly."""
         low = [self._cut(Fraction(float(x)) - self.radius) for x in self.image.reshape(-1)]
         high = [self._cut(Fraction(float(x)) + self.radius) for x in self.image.reshape(-1)]

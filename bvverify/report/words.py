@@ -84,12 +84,14 @@ def replay_remark(result: Result) -> str:
 
 def ask_again(result: Result) -> str:
     """Return the command that asks one query again, given the model's and the inputs' files."""
+    region, _, patch = result.region.partition(" patch ")
     options = {
         "inputs": result.source,
         "indices": str(result.position),
-        "region": result.region,
+        "region": region,
+        **({"patch": patch} if patch else {}),
         "radius": result.radius,
-        **({"clip": result.clip or "none"} if result.region == "floats" else {}),
+        **({"clip": result.clip or "none"} if region == "floats" else {}),
         "target": result.target,
         "tie": result.tie,
     }

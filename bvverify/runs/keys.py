@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bvverify.evidence import Subject
 from bvverify.network import network_digest
-from bvverify.queries import RegionKind, Robustness
+from bvverify.queries import Patch, RegionKind, Robustness
 from bvverify.runs.store import SubjectRow
 from bvverify.search import ALL_STAGES, Stage
 from bvverify.solvers import version as solver_version
@@ -39,10 +39,15 @@ def input_digest(image: npt.NDArray[Any]) -> str:
     return hashlib.sha256(f"{image.dtype} {image.shape};".encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
-def query_key(subject: str, image: str, region: RegionKind, radius: Fraction, clip: str, question: Robustness) -> str:
+def query_key(subject: str, image: str, region: str, radius: Fraction, clip: str, question: Robustness) -> str:
     """Return the key of a query about the subject and the input with these digests."""
-    facts = [subject, image, str(region), str(radius), clip, question.label, question.classes, str(question.tie)]
+    facts = [subject, image, region, str(radius), clip, question.label, question.classes, str(question.tie)]
     return _digest(facts if question.forbidden is None else [*facts, question.forbidden])
+
+
+def region_text(region: RegionKind, patch: Patch | None) -> str:
+    """Return what may change: a kind of region, and the patch outside of which nothing may."""
+    return str(region) if patch is None else f"{region} patch {patch}"
 
 
 def clip_text(region: RegionKind, clip: tuple[Fraction, Fraction] | None) -> str:

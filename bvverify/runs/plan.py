@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bvverify.errors import UsageError
-from bvverify.queries import RegionKind, TieRule, read_clip, read_radius
+from bvverify.queries import Patch, RegionKind, TieRule, read_clip, read_patch, read_radius
 from bvverify.runs.job import Limits
 from bvverify.search import ALL_STAGES, Stage, read_stages
 from bvverify.solvers import DEFAULT_SOLVER
@@ -38,6 +38,8 @@ class Plan:
     region: RegionKind = RegionKind.PIXELS
     clip: tuple[Fraction, Fraction] | None = (Fraction(0), Fraction(1))
     """For regions of floats: lowest and highest allowed input."""
+    patch: Patch | None = None
+    """The only elements of an image that may change; all without one."""
     targets: tuple[str, ...] = ("auto",)
     ties: tuple[TieRule, ...] = (TieRule.LOWEST_INDEX,)
     """The property: the class is kept, under this reading of equal outputs."""
@@ -50,9 +52,9 @@ class Plan:
         """Return the plan that plain values describe, as in a TOML file or on the command line.
 
         Keys: `models` (a path, or a list of paths and of mappings with `path` and `factory`), `inputs`, `indices`,
-        `radius`, `region`, `clip`, `target`, `tie`, `solver`, `stages`, `timeout` and `cpu_timeout` (seconds),
-        `memory` (GiB).  Where several values make sense, a list or a text with commas gives them.  Raises `UsageError`
-        for unknown keys and for values that mean nothing.
+        `radius`, `region`, `clip`, `patch`, `target`, `tie`, `solver`, `stages`, `timeout` and `cpu_timeout`
+        (seconds), `memory` (GiB).  Where several values make sense, a list or a text with commas gives them.  Raises
+        `UsageError` for unknown keys and for values that mean nothing.
         """
         return cls(**dict(_fields(entries)))
 
@@ -68,6 +70,7 @@ def _fields(entries: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         "radius": ("radii", lambda value: tuple(read_radius(one, region) for one in _several(value, "radius"))),
         "region": ("region", lambda _: region),
         "clip": ("clip", lambda value: read_clip(",".join(_several(value, "clip")))),
+        "patch": ("patch", lambda value: read_patch(",".join(_several(value, "patch")))),
         "target": ("targets", lambda value: tuple(_several(value, "target"))),
         "tie": ("ties", lambda value: tuple(_member(TieRule, one, "tie") for one in _several(value, "tie"))),
         "solver": ("solver", lambda value: _text(value, "solver")),

@@ -15,7 +15,7 @@ from bvverify.load import load_model_for
 from bvverify.load.factory import read_factory
 from bvverify.load.inputs import Images, parse_indices
 from bvverify.queries import Query, Robustness, region_around
-from bvverify.runs.keys import clip_text, input_digest, query_key, subject_row
+from bvverify.runs.keys import clip_text, input_digest, query_key, region_text, subject_row
 from bvverify.runs.plan import ModelSource, Plan
 from bvverify.runs.store import Item, Store
 
@@ -41,6 +41,9 @@ class Section:
         self._plan, self._images = plan, images
         self._row = subject_row(subject, name=name)
         self._positions = positions(plan, images)
+        self._free = None
+        if plan.patch is not None:
+            self._free = plan.patch.mask(images.picture).reshape(images.images.shape[1:])
         predictions = subject.classes(images.real[self._positions]).tolist()
         self._predictions: dict[int, int] = dict(zip(self._positions, predictions, strict=True))
         self._digests = {position: input_digest(images.images[position]) for position in self._positions}
@@ -65,7 +68,7 @@ class Section:
     def pose(self, asked: Asked) -> Posed:
         """Return a query as a search sees it."""
         image = self._images.images[asked.position]
-        region = region_around(image, self._plan.region, asked.radius, self._plan.clip)
+        region = region_around(image, self._plan.region, asked.radius, self._plan.clip, free=self._free)
         return self.subject.pose(Query(region, asked.question))
 
     def confirm(self, asked: list[Asked]) -> None:
@@ -77,12 +80,13 @@ class Section:
 
     def _asked(self) -> list[Asked]:
         plan, images, clip = self._plan, self._images, clip_text(self._plan.region, self._plan.clip)
+        region = region_text(plan.region, plan.patch)
         classes, found = self.subject.lowered.network.outputs, []
         for tie, radius in itertools.product(plan.ties, plan.radii):
             for position in self._positions:
                 label = self._predictions[position] if images.labels is None else int(images.labels[position])
                 question = Robustness(label, classes, tie)
-                key = query_key(self._row.digest, self._digests[position], plan.region, radius, clip, question)
+                key = query_key(self._row.digest, self._digests[position], region, radius, clip, question)
                 found.append(Asked(position, radius, question, key))
         return found
 
@@ -90,7 +94,7 @@ class Section:
         return Item(
             source=self._images.name,
             position=asked.position,
-            region=str(self._plan.region),
+            region=region_text(self._plan.region, self._plan.patch),
             radius=str(asked.radius),
             clip=clip,
             tie=str(asked.question.tie),

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -153,3 +153,13 @@ def test_the_command_that_asks_again_is_one_of_ours(tmp_path: Path) -> None:
     known = {option for one in typer.main.get_command(commands.app).commands["verify"].params for option in one.opts}
     assert {word for word in words if word.startswith("--")} <= known
     assert "--clip" not in words
+    assert "--patch" not in words
+    patched = fill(
+        tmp_path / "p.db",
+        row,
+        [(replace(item(row, 5, "2", image), region="floats patch 1,2,3,4"), violated(reals(image)))],
+    )
+    words = shlex.split(ask_again(read(patched).results[0]))
+    assert words[words.index("--region") + 1] == "floats"
+    assert words[words.index("--patch") + 1] == "1,2,3,4"
+    assert "--clip" in words

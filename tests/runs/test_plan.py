@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from bvverify.errors import UsageError
-from bvverify.queries import RegionKind, TieRule
+from bvverify.queries import Patch, RegionKind, TieRule
 from bvverify.runs.config import read_config
 from bvverify.runs.job import Limits
+from bvverify.runs.keys import region_text
 from bvverify.runs.plan import ModelSource, Plan
 
 FULL = """
@@ -48,6 +49,14 @@ def test_every_key_of_a_file_is_read(tmp_path: Path) -> None:
     )
     assert (config.store, config.workers) == (tmp_path / "out" / "r.db", 3)
     assert config.cluster == {"system": "local", "jobs": 2}
+
+
+@pytest.mark.parametrize("value", ["1,2,3,4", [1, 2, 3, 4]])
+def test_a_patch_is_four_numbers(value: object) -> None:
+    plan = Plan.of(models="m.pt", inputs="x.npz", patch=value)
+    assert plan.patch == Patch(1, 2, 3, 4)
+    assert region_text(plan.region, plan.patch) == "pixels patch 1,2,3,4"
+    assert region_text(plan.region, None) == "pixels"
 
 
 def test_options_win_over_the_file_and_their_paths_are_not_moved(tmp_path: Path) -> None:
