@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from bvverify.errors import InternalError, SolverUnavailable, UsageError
-from bvverify.network import NetworkBuilder, StepNetwork
+from bvverify.network import Gather, Lookup, NetworkBuilder, Product, StepNetwork
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search import (
     BitvectorSolver,
@@ -74,16 +74,17 @@ def test_all_stages_together_agree_with_enumeration() -> None:
 
 @pytest.mark.parametrize("stages", [(Stage.INTERVALS,), (Stage.BOUNDS,), (Stage.ATTACK,), (Stage.BOUNDS, Stage.ATTACK)])
 def test_stages_that_do_not_decide_say_so(stages: tuple[Stage, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A robust box that intervals cannot prove: the outputs are (x, x) and only their order in a tie is asked."""
+    """A robust box that bounds cannot prove: the outputs are (x * x, x * x), one of them from a table."""
     monkeypatch.delattr(BitvectorSolver, "decide")
     builder = NetworkBuilder(lower=[0], upper=[9])
-    builder.dense([[1], [1]], [0, 0])
+    squares = builder.append(Product(), 0, 0), builder.append(Lookup(0, [np.arange(10) ** 2]), 0)
+    builder.append(Gather(np.array([0, 1])), *squares)
     with BitvectorSolver(installed()[0]) as solver:
         question = builder.build(), LevelBox.of([0], [9]), Robustness(0, 2)
         decision = decide(*question, solver=solver, seconds=5, stages=stages)
     assert (decision.outcome, decision.obstacle, decision.witness) == (Outcome.UNKNOWN, Obstacle.STAGES, None)
     assert decision.stage == stages[-1]
-    assert decision.gap == (None if stages == (Stage.ATTACK,) else 9)
+    assert decision.gap == (None if stages == (Stage.ATTACK,) else 81)
     assert decision.closest == (0.0 if Stage.ATTACK in stages else None)
 
 
