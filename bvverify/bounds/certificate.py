@@ -1,0 +1,243 @@
+"""The bounds of the linear relaxation, evaluated in integers: what multipliers prove.
+
+`bvverify.bounds.relaxation` says which bound belongs to which multipliers, for any multipliers whatever.  So those that
+floats found are multiplied by a large number and rounded to integers, and the bound that belongs to these integers is
+computed exactly.  Nothing is repaired, no tolerance is needed, and floats have no part in what is proved.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bvverify.bounds.boxfed import BoxUnits
+from bvverify.bounds.hull import Hull, NetworkHulls
+from bvverify.network import Affine, Gather, IntArray, Max, Product
+
+SLANT_BITS = 16
+"""Slanted bounds are multiples of 2**-SLANT_BITS."""
+_EXACT_FLOAT = 1 << 53
+_EXACT_INT = 1 << 62
+
+Reals = npt.NDArray[np.floating]
+Bounds = tuple[IntArray, IntArray]
+
+
+class _TooLarge(Exception):
+    """A number may leave 64 bits; nothing is proved then."""
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerRows:
+    """Linear forms, one per row, over all values named: int64 [N, elements], constants int64 [N]."""
+
+    start: dict[int, IntArray]
+    constant: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerMultipliers:
+    """Multipliers of `IntegerRows`: int64 [N, elements of the source] per non-linear node.
+
+    `slant` int64 [U, P], in units of 2**-SLANT_BITS, and `share` float [N, U] in [0, 1] choose slanted bounds.
+    """
+
+    back: dict[int, IntArray]
+    slant: IntArray | None = None
+    share: Reals | None = None
+
+
+class Certifier:
+    """Evaluates multipliers for one sub-problem: a network and bounds of all its values, int64 of their shapes."""
+
+    def __init__(self, hulls: NetworkHulls, values: Sequence[Bounds]) -> None:
+        self._hulls, self._values = hulls, values
+        self._network = hulls.network
+        self._made: dict[int, Hull] = {}
+
+    def greatest(self, rows: IntegerRows, multipliers: IntegerMultipliers) -> IntArray | None:
+        """Return int64 [N] that the forms do not exceed on this sub-problem; None if 64 bits do not suffice."""
+        try:
+            return self._greatest(rows, multipliers)
+        except _TooLarge:
+            return None
+
+    def _greatest(self, rows: IntegerRows, multipliers: IntegerMultipliers) -> IntArray:
+        held, total = dict(rows.start), rows.constant
+        for value in range(max(held), 0, -1):
+            if (row := held.pop(value, None)) is None:
+                continue
+            box = self._hulls.box
+            if multipliers.slant is not None and box is not None and value == box.value:
+                row, part, constant = self._slanted(box, row, multipliers)
+                total = _sum(total, constant)
+                _add(held, 0, part)
+            sources = self._network.nodes[value - 1].inputs
+            parts, constant = self._through(value - 1, row, multipliers.back)
+            total = _sum(total, constant)
+            for source, part in zip(sources, parts, strict=True):
+                _add(held, source, part)
+        if 0 in held:
+            total = _sum(total, _on_box(held[0], *_flat(self._values[0])))
+        return total
+
+    def _through(self, index: int, row: IntArray, back: dict[int, IntArray]) -> tuple[list[IntArray], IntArray]:
+        """Return the rows in the sources of a node, and what is added to the constants."""
+        node = self._network.nodes[index]
+        match node.operation:
+            case Affine() as affine:
+                return [_through_affine(affine, row)], _times(
+                    row, np.tile(affine.offset, row.shape[1] // len(affine.offset))
+                )
+            case Gather() as gather:
+                sizes = [self._network.values[source].lower.size for source in node.inputs]
+                return _through_gather(gather, sizes, row)
+            case Max():
+                low, high = _flat(self._values[node.inputs[0]])
+                part, constant = _through_window(row, back[index], low, high)
+                return [part], constant
+            case Product():
+                half = back[index].shape[1] // 2
+                first, second = back[index][:, :half], back[index][:, half:]
+                ends = [_flat(self._values[source]) for source in node.inputs]
+                return [first, second], _corners(row, first, second, ends)
+            case _:
+                hull = self._hull(index)
+                _check(_largest(row) * _largest(hull.y) + _largest(back[index]) * _largest(hull.x), row.shape[1])
+                reached = [row * y - back[index] * x for x, y in zip(hull.x, hull.y, strict=True)]
+                return [back[index]], np.asarray(np.maximum.reduce(reached).sum(axis=1))
+
+    def _hull(self, index: int) -> Hull:
+        if index not in self._made:
+            low, high = self._values[self._network.nodes[index].inputs[0]]
+            self._made[index] = self._hulls.hull(index, low, high)
+        return self._made[index]
+
+    def _slanted(
+        self, box: BoxUnits, row: IntArray, multipliers: IntegerMultipliers
+    ) -> tuple[IntArray, IntArray, IntArray]:
+        """Return what is left of the rows, what the slanted bounds make of the rest in the inputs, and the constant."""
+        slant, share = multipliers.slant, multipliers.share
+        assert slant is not None
+        assert share is not None
+        part = np.floor(np.maximum(row, 0) * np.clip(share, 0, 1) / (1 << SLANT_BITS)).astype(np.int64)
+        constant = _times(part, self._intercept(box, slant))
+        inputs = self._network.values[0].lower.size
+        spread = np.zeros((len(slant), inputs), dtype=np.int64)
+        read = box.inputs >= 0
+        unit = np.broadcast_to(np.arange(len(slant))[:, None], read.shape)
+        np.add.at(spread, (unit[read], box.inputs[read]), slant[read])
+        return row - (part << SLANT_BITS), _product(part, spread), constant
+
+    def _intercept(self, box: BoxUnits, slant: IntArray) -> IntArray:
+        """Return k, int64 [U], such that (slant . x + k) / 2**SLANT_BITS is a bound; see `Relaxation.intercept`."""
+        scale = 1 << SLANT_BITS
+        low, high = (end[np.maximum(box.inputs, 0)] * (box.inputs >= 0) for end in _flat(self._values[0]))
+        least, most = (
+            end[box.sums].max(axis=1) for end in _flat(self._values[self._network.nodes[box.step].inputs[0]])
+        )
+        hull, slopes = self._hulls.box_hull(least, most)
+        slope = np.rint(slopes * scale).astype(np.int64)
+        _check(_largest(slope) * (_largest(hull.x) + _largest(box.offset)) + _largest(hull.y) * scale, 2)
+        rise = np.maximum(hull.y[1] * scale - slope * hull.x[1], hull.y[2] * scale - slope * hull.x[2])
+        forms = slope[:, None, None] * box.weight - slant[:, None, :]
+        reach = _largest(slope) * _largest(box.weight) + _largest(slant)
+        _check(reach * max(_largest(low), _largest(high)), slant.shape[1] + 1)
+        lowest = hull.y[0] * scale - np.where(slant > 0, slant * low, slant * high).sum(axis=1)
+        risen = np.where(forms > 0, forms * high[:, None], forms * low[:, None]).sum(axis=2)
+        risen = (risen + slope[:, None] * box.offset).max(axis=1) + rise
+        return np.asarray(np.where(hull.y[3] > hull.y[0], np.maximum(lowest, risen), lowest))
+
+
+def _through_affine(affine: Affine, row: IntArray) -> IntArray:
+    groups, outputs, _ = affine.weight.shape
+    parts = row.reshape(-1, groups, outputs)
+    found = np.stack([_product(parts[:, group], affine.weight[group]) for group in range(groups)], axis=1)
+    return found.reshape(len(row), -1)
+
+
+def _through_gather(gather: Gather, sizes: list[int], row: IntArray) -> tuple[list[IntArray], IntArray]:
+    indices = gather.indices.reshape(-1)
+    often = int(np.bincount(indices + 1, minlength=1).max(initial=1))
+    _check(_largest(row), often)
+    total = np.zeros((sum(sizes) + 1, len(row)), dtype=np.int64)
+    np.add.at(total, np.where(indices < 0, sum(sizes), indices), row.T)
+    _check(_largest(total[-1]), abs(gather.padding))
+    return np.split(total[:-1].T, np.cumsum(sizes)[:-1], axis=1), total[-1] * gather.padding
+
+
+def _through_window(row: IntArray, back: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the row in the elements of each window, and the constant; see the relaxation's rule for Max."""
+    windows = back.reshape(*row.shape, -1)
+    low, high = low.reshape(row.shape[1], -1), high.reshape(row.shape[1], -1)
+    width = windows.shape[2]
+    # Negative coefficients: a mixture of the elements that adds up to the coefficient exactly.
+    weight = np.maximum(-windows, 0).astype(np.float64)
+    weight = weight / np.maximum(weight.sum(axis=2, keepdims=True), 1.0)
+    mixture = -np.floor(weight * np.maximum(-row, 0)[..., None]).astype(np.int64)
+    over = mixture.sum(axis=2) < row  # rounding may have left too much where coefficients are very large
+    mixture[over] = 0
+    greatest = np.broadcast_to(low.argmax(axis=1), row.shape)
+    rest = np.minimum(row, 0) - mixture.sum(axis=2)
+    np.put_along_axis(
+        mixture, greatest[..., None], np.take_along_axis(mixture, greatest[..., None], 2) + rest[..., None], axis=2
+    )
+    windows = np.where(row[..., None] > 0, windows, mixture)
+    _check((_largest(row) + _largest(windows)) * max(_largest(low), _largest(high)), width * row.shape[1])
+    reached = []
+    for element in range(width):
+        form = -windows
+        form[..., element] += row
+        reached.append(np.where(form > 0, form * high, form * low).sum(axis=2))
+    constant = np.where(row > 0, np.maximum.reduce(reached), 0).sum(axis=1)
+    return windows.reshape(len(row), -1), np.asarray(constant)
+
+
+def _corners(row: IntArray, first: IntArray, second: IntArray, ends: Sequence[tuple[IntArray, IntArray]]) -> IntArray:
+    """Return the sums of the largest values of row * x * y - first * x - second * y at the corners of (x, y)."""
+    reach = [max(map(_largest, end)) for end in ends]
+    _check(_largest(row) * reach[0] * reach[1] + _largest(first) * reach[0] + _largest(second) * reach[1], row.shape[1])
+    reached = [row * (x * y) - first * x - second * y for x in ends[0] for y in ends[1]]
+    return np.asarray(np.maximum.reduce(reached).sum(axis=1))
+
+
+def _product(rows: IntArray, matrix: IntArray) -> IntArray:
+    """Return rows @ matrix, exactly: in float64 where all sums stay below 2**53."""
+    reach = _largest(rows) * int(np.abs(matrix).sum(axis=0).max(initial=0))
+    if reach < _EXACT_FLOAT:
+        return np.asarray(rows.astype(np.float64) @ matrix.astype(np.float64)).astype(np.int64)
+    _check(reach, 1)
+    return np.asarray(rows @ matrix)
+
+
+def _times(rows: IntArray, numbers: IntArray) -> IntArray:
+    _check(_largest(rows) * _largest(numbers), rows.shape[1])
+    return np.asarray(rows @ numbers)
+
+
+def _on_box(rows: IntArray, low: IntArray, high: IntArray) -> IntArray:
+    return _sum(_times(np.maximum(rows, 0), high), _times(np.minimum(rows, 0), low))
+
+
+def _flat(bounds: Bounds) -> tuple[IntArray, IntArray]:
+    return bounds[0].reshape(-1), bounds[1].reshape(-1)
+
+
+def _add(held: dict[int, IntArray], value: int, part: IntArray) -> None:
+    held[value] = _sum(held[value], part) if value in held else part
+
+
+def _sum(first: IntArray, second: IntArray) -> IntArray:
+    _check(_largest(first) + _largest(second), 1)
+    return first + second
+
+
+def _largest(array: IntArray) -> int:
+    return max(abs(int(array.max(initial=0))), abs(int(array.min(initial=0))))
+
+
+def _check(reach: int, count: int) -> None:
+    """Refuse sums of `count` numbers of up to `reach` that may leave 64 bits."""
+    if reach * count >= _EXACT_INT:
+        raise _TooLarge

@@ -1,0 +1,185 @@
+"""Hulls of graphs: for an operation on one integer, points whose convex hull holds every (input, output) pair.
+
+A linear form a * y + b * x in the output and the input of such an operation is then at most its largest value at these
+points, whatever a and b are.  Points are integers, so the bound is exact, and nothing has to be repaired.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from bvverify.bounds.boxfed import box_units
+from bvverify.network import ALWAYS, NEVER, Clamp, IntArray, Lookup, Step, StepNetwork
+from bvverify.network.staircase import count_reached
+
+POINTS = 6
+"""Points per hull."""
+_FINE = 16
+"""Lines beside staircases are spaced in steps of 2**-_FINE."""
+
+Reals = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Hull:
+    """Points of one operation's elements, int64 [POINTS, elements]: the left end, two above, the right end, two below.
+
+    Between the two points above (below) all corners of the graph lie below (above) their segment.
+    """
+
+    x: IntArray
+    y: IntArray
+
+
+class HullMaker:
+    """One operation, prepared for the hulls of many intervals.
+
+    The corners of a staircase's channel lie near a line.  `_above` and `_below` are the integer points of two lines
+    parallel to it, one on each side: the segment between any two points of such a line leaves all corners between them
+    on one side.
+    """
+
+    def __init__(self, operation: Step | Clamp | Lookup) -> None:
+        self._operation = operation
+        if isinstance(operation, Step):
+            self._above, self._below = _parallels(operation.thresholds)
+
+    @cached_property
+    def channel_slopes(self) -> Reals:
+        """Result per unit of input where it rises steadily, float64 [channels]; infinite where it need not."""
+        if not isinstance(self._operation, Step):
+            return np.array([np.inf])
+        rises = np.zeros(len(self._operation.thresholds))
+        for channel, row in enumerate(self._operation.thresholds):
+            inside = row[(row != ALWAYS) & (row != NEVER)].astype(np.float64)
+            if len(inside):
+                rises[channel] = (len(inside) - 1) / (inside[-1] - inside[0]) if inside[-1] > inside[0] else 1.0
+        return rises
+
+    def slopes(self, elements: int) -> Reals:
+        """Return `channel_slopes` for each of so many elements."""
+        return np.tile(self.channel_slopes, elements // len(self.channel_slopes))
+
+    def hull(self, lower: IntArray, upper: IntArray) -> Hull:
+        """Return the hull of each element on the interval [lower, upper], int64 of the operation's input shape."""
+        match self._operation:
+            case Step():
+                channels = len(self._operation.thresholds)
+                low, high = lower.reshape(-1, channels), upper.reshape(-1, channels)
+                thresholds = self._operation.thresholds
+                reached = count_reached(thresholds, low), count_reached(thresholds, high)
+                return self._staircase(np.arange(channels), low, high, *reached)
+            case Clamp():
+                return _clamp_hull(self._operation, lower, upper)
+            case Lookup():
+                return _lookup_hull(self._operation, lower, upper)
+
+    def rows(self, channel: IntArray, lower: IntArray, upper: IntArray) -> Hull:
+        """Return the hull of staircases picked one by one: channel, lower and upper int64 [elements]."""
+        assert isinstance(self._operation, Step)
+        thresholds = self._operation.thresholds
+        reached = [
+            np.array([np.searchsorted(thresholds[c], x, side="right") for c, x in zip(channel, end, strict=True)])
+            for end in (lower, upper)
+        ]
+        return self._staircase(channel, lower, upper, reached[0], reached[1])
+
+    def _staircase(self, channel: IntArray, low: IntArray, high: IntArray, first: IntArray, last: IntArray) -> Hull:
+        """Return hulls from the numbers of thresholds that the ends reach."""
+        assert isinstance(self._operation, Step)
+        thresholds, levels = self._operation.thresholds, self._operation.levels
+        if not levels:
+            x = np.stack([low] * (POINTS // 2) + [high] * (POINTS // 2)).reshape(POINTS, low.size)
+            return Hull(x, np.full_like(x, self._operation.base))
+        # thresholds[c, k] is where level k + 1 begins
+        least, most = np.minimum(first, levels - 1), np.maximum(last - 1, 0)
+        rising, single = last > first, last - first == 1
+
+        def points(index: IntArray, parallel: IntArray, corner: int, otherwise: IntArray) -> IntArray:
+            exact = thresholds[channel, index] + corner
+            return np.where(rising, np.where(single, exact, parallel[channel, index]), otherwise)
+
+        xs = [
+            low,
+            points(least, self._above, 0, low),
+            points(most, self._above, 0, high),
+            high,
+            points(most, self._below, -1, high),
+            points(least, self._below, -1, low),
+        ]
+        ys = [first, np.where(rising, first + 1, first), last, last, np.where(rising, last - 1, last), first]
+        shape = (POINTS, low.size)
+        return Hull(np.stack(xs).reshape(shape), np.stack(ys).reshape(shape) + self._operation.base)
+
+
+class NetworkHulls:
+    """Hulls of all operations of one network that have one integer as input."""
+
+    def __init__(self, network: StepNetwork) -> None:
+        self.network = network
+        self.box = box_units(network)
+        """The units that slanted bounds are made for."""
+        self.makers = {
+            index: HullMaker(node.operation)
+            for index, node in enumerate(network.nodes)
+            if isinstance(node.operation, Step | Clamp | Lookup)
+        }
+
+    def hull(self, index: int, lower: IntArray, upper: IntArray) -> Hull:
+        """Return the hulls of one node's elements on intervals of its source."""
+        return self.makers[index].hull(lower, upper)
+
+    def box_hull(self, lower: IntArray, upper: IntArray) -> tuple[Hull, Reals]:
+        """Return the hulls of the units fed by the box, whose largest sums lie in [lower, upper], int64 [U] each, and
+        the slopes of their staircases, float64 [U].
+        """
+        assert self.box is not None
+        maker = self.makers[self.box.step]
+        return maker.rows(self.box.channel, lower, upper), maker.channel_slopes[self.box.channel]
+
+
+def _clamp_hull(clamp: Clamp, lower: IntArray, upper: IntArray) -> Hull:
+    """Return the hull of each element of a clamp on [lower, upper]."""
+    low, high = lower.reshape(-1), upper.reshape(-1)
+    bend, end = np.clip(clamp.lower, low, high), np.clip(clamp.upper, low, high)
+    x = np.stack([low, end, end, high, bend, bend])
+    return Hull(x, np.clip(x, clamp.lower, clamp.upper))
+
+
+def _lookup_hull(lookup: Lookup, lower: IntArray, upper: IntArray) -> Hull:
+    """Return the corners of a parallelogram around each element's table entries on [lower, upper]."""
+    channels = len(lookup.table)
+    low, high = lower.reshape(-1, channels), upper.reshape(-1, channels)
+    places = np.clip(lookup.lower + np.arange(lookup.table.shape[1]), low[..., None], high[..., None])
+    values = lookup.table[np.arange(channels)[None, :, None], places - lookup.lower]
+    ahead, width = places - low[..., None], np.maximum(high - low, 1)[..., None]
+    chord = values[..., :1] + (values[..., -1:] - values[..., :1]) * ahead // width  # rounded down
+    over = np.maximum((values - chord).max(axis=2), 0)
+    under = np.minimum((values - chord).min(axis=2), 0) - 1  # the chord itself may lie up to one higher
+    start, stop = values[..., 0], values[..., -1]
+    x = np.stack([low, low, high, high, high, low]).reshape(POINTS, -1)
+    y = np.stack([start, start + over, stop + over, stop, stop + under, start + under]).reshape(POINTS, -1)
+    return Hull(x, y)
+
+
+def _parallels(thresholds: IntArray) -> tuple[IntArray, IntArray]:
+    """Return, per channel and level, the points of the line left of all corners (t, level + 1), and of the line right
+    of all corners (t - 1, level).
+    """
+    above, below = thresholds.copy(), thresholds.copy()
+    for channel, row in enumerate(thresholds):
+        finite = np.flatnonzero((row != ALWAYS) & (row != NEVER))
+        if not len(finite):
+            continue
+        inside = row[finite]
+        fine = _FINE if abs(int(inside[0])) + abs(int(inside[-1])) < 1 << 44 else 0
+        steps = np.arange(len(inside))
+        spacing = (int(inside[-1]) - int(inside[0]) << fine) // max(len(inside) - 1, 1)
+        line = (int(inside[0]) << fine) + spacing * steps
+        ahead = line - (inside << fine)
+        # Shifted by the same amount everywhere, then rounded away from the corners.
+        above[channel, finite] = (line - ahead.max()) >> fine
+        below[channel, finite] = -((-(line - ahead.min())) >> fine) - 1
+    return above, below

@@ -1,0 +1,368 @@
+"""The linear relaxation of a network around a box, as a function of multipliers, in floats.
+
+Any linear form in a value of the network is bounded from above by going back to the input.  Where an affine operation
+made a value, the form is substituted.  Where a non-linear one made y from x, the form a * y becomes b * x plus the
+largest value of a * y - b * x on the hull of the operation's graph (`bvverify.bounds.hull`), with a multiplier b that
+is free: every choice gives a valid bound, and the bound is convex in all multipliers together.  One multiplier thus
+plays the parts of a line's slope (alpha-CROWN: Xu et al., ICLR 2021) and of the dual of a split (beta-CROWN: Wang et
+al., NeurIPS 2021), because a split merely narrows an interval.
+
+Units fed by the box have another bound besides, linear in the inputs (see `bvverify.bounds.boxfed`): y <= c . x + k
+for any vector c, with the least k that is valid.
+
+Nothing here proves anything: `bvverify.bounds.certificate` evaluates the multipliers that were found in integers.
+Tensors may live on any device of torch; rows and sub-problems are batched.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bvverify.bounds.boxfed import BoxUnits
+from bvverify.bounds.hull import POINTS, Hull, NetworkHulls, Reals
+from bvverify.network import Affine, Gather, IntArray, Max, Product
+
+Bounds = tuple[IntArray, IntArray]
+Values = Sequence[Bounds]
+"""Bounds of every value of a network, int64 of its shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Linear forms, one per row, each over all values named: coefficients [N, elements], and constants [N]."""
+
+    start: dict[int, Tensor]
+    constant: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Slanted:
+    """Bounds y <= slant . x + k of the units fed by the box, and how much of each coefficient goes through them.
+
+    `slant` [A, U, P], `intercept` [A, U] (k), `share` [N, U] in [0, 1]; A is 1 or N.
+    """
+
+    slant: Tensor
+    intercept: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Multipliers:
+    """One multiplier per row and element of every non-linear node; [N, elements of the node's source]."""
+
+    back: dict[int, Tensor]
+    slanted: Slanted | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """Intervals of all values of S sub-problems (S is 1 or the number of rows), and the hulls that belong to them."""
+
+    middle: Tensor
+    """[S, inputs]"""
+    radius: Tensor
+    lines: dict[int, "Lines"]
+    """Per staircase, clamp and table."""
+    windows: dict[int, tuple[Tensor, Tensor]]
+    """Per Max: lower and upper ends of its source, [S, places, window]."""
+    factors: dict[int, tuple[Tensor, Tensor]]
+    """Per Product: the four corners, [S, 4, elements] of both sources."""
+    box: "BoxSituation | None"
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Hull points [S, POINTS, elements], and the slopes that CROWN would choose above and below, [S, elements]."""
+
+    x: Tensor
+    y: Tensor
+    above: Tensor
+    below: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class BoxSituation:
+    """What the intercepts of slanted bounds need; S sub-problems, U units, F sums, P inputs."""
+
+    middle: Tensor
+    """[S, U, P]"""
+    radius: Tensor
+    least: Tensor
+    """[S, U]: the lowest level of the unit."""
+    slope: Tensor
+    """[S, U]: levels per accumulator, and `rise` [S, U]: above the lowest level, y <= slope * max(u) + rise."""
+    rise: Tensor
+    bent: Tensor
+    """[S, U]: whether the unit leaves its lowest level late, so that a slanted bound may be tighter; 0 or 1."""
+    chord: Tensor
+    """[S, U, F]: slopes to start from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """Upper bounds [N] of rows, with what led to them."""
+
+    bound: Tensor
+    coefficients: dict[int, Tensor] = field(default_factory=dict)
+    """The rows' coefficients in every value, where they met it; the input is value 0."""
+
+
+class Relaxation:
+    """The relaxation of one network."""
+
+    def __init__(self, hulls: NetworkHulls, *, device: str = "cpu") -> None:
+        self.hulls, self.network = hulls, hulls.network
+        self.device = device
+        self._weights = {
+            index: (self._tensor(node.operation.weight), self._tensor(node.operation.offset))
+            for index, node in enumerate(self.network.nodes)
+            if isinstance(node.operation, Affine)
+        }
+        self._wires = {
+            index: torch.tensor(node.operation.indices.reshape(-1), device=device)
+            for index, node in enumerate(self.network.nodes)
+            if isinstance(node.operation, Gather)
+        }
+        self.box = hulls.box
+        if self.box is not None:
+            self._box_weight = self._tensor(self.box.weight)
+            self._box_offset = self._tensor(self.box.offset)
+            self._box_inputs = torch.tensor(np.maximum(self.box.inputs, 0), device=device)
+            everywhere = np.arange(self.network.values[0].lower.size)
+            self._box_dense = self.box.inputs.shape[1] == len(everywhere) and (self.box.inputs == everywhere).all()
+
+    def situation(self, problems: Sequence[Values]) -> Situation:
+        """Return the hulls of sub-problems, given the bounds of all values in each."""
+        ends = [
+            tuple(np.stack([values[value][end].reshape(-1) for values in problems]) for end in (0, 1))
+            for value in range(len(self.network.values))
+        ]
+        lines, windows, factors = {}, {}, {}
+        for index, node in enumerate(self.network.nodes):
+            low, high = ends[node.inputs[0]]
+            match node.operation:
+                case Affine() | Gather():
+                    continue
+                case Max():
+                    shape = (len(problems), -1, self.network.values[node.inputs[0]].shape[-1])
+                    windows[index] = self._tensor(low).reshape(shape), self._tensor(high).reshape(shape)
+                case Product():
+                    other = ends[node.inputs[1]]
+                    corners = [(first, second) for first in (low, high) for second in other]
+                    factors[index] = (
+                        self._tensor(np.stack([first for first, _ in corners], axis=1)),
+                        self._tensor(np.stack([second for _, second in corners], axis=1)),
+                    )
+                case _:
+                    lines[index] = self._lines(index, low, high)
+        low, high = ends[0]
+        return Situation(
+            self._tensor((low + high) / 2),
+            self._tensor((high - low) / 2),
+            lines,
+            windows,
+            factors,
+            None if self.box is None else self._box_situation(self.box, ends),
+        )
+
+    def intercept(self, box: BoxSituation, slant: Tensor) -> Tensor:
+        """Return the least k [A, U] with y <= slant . x + k on the box, for slant [A, U, P].
+
+        Either y is at its lowest level, or it is below the line above its stairs; both are bounded on the whole box.
+        """
+        lowest = box.least + (box.radius * slant.abs() - box.middle * slant).sum(2)
+        forms = box.slope[..., None, None] * self._box_weight - slant[:, :, None, :]
+        risen = (box.middle[:, :, None] * forms + box.radius[:, :, None] * forms.abs()).sum(3)
+        risen = risen + box.slope[..., None] * self._box_offset + box.rise[..., None]
+        return torch.maximum(lowest, risen.amax(2))
+
+    def slant(self, slopes: Tensor) -> Tensor:
+        """Return the vectors [A, U, P] that add up the sums of each unit with slopes [A, U, F]."""
+        return torch.einsum("auf,ufp->aup", slopes, self._box_weight)
+
+    def start(self, situation: Situation, rows: Rows) -> Multipliers:
+        """Return the multipliers that CROWN would choose (Zhang et al., NeurIPS 2018)."""
+        return Multipliers(self._walk(situation, rows, None)[1])
+
+    def bound(self, situation: Situation, rows: Rows, multipliers: Multipliers) -> Bounded:
+        """Return upper bounds of the rows."""
+        return self._walk(situation, rows, multipliers)[0]
+
+    def _walk(
+        self, situation: Situation, rows: Rows, multipliers: Multipliers | None
+    ) -> tuple[Bounded, dict[int, Tensor]]:
+        """Go back from the rows to the input, with given multipliers or with those of CROWN."""
+        held, total = dict(rows.start), rows.constant
+        met, chosen = {}, {} if multipliers is None else multipliers.back
+        for value in range(max(held), 0, -1):
+            if (row := held.pop(value, None)) is None:
+                continue
+            met[value] = row
+            slanted = None if multipliers is None else multipliers.slanted
+            if slanted is not None and self.box is not None and value == self.box.value:
+                part = row.clamp(min=0) * slanted.share
+                total = total + (part * slanted.intercept).sum(1)
+                _add(held, 0, self._spread(part, slanted.slant))
+                row = row - part
+            index, sources = value - 1, self.network.nodes[value - 1].inputs
+            match self.network.nodes[index].operation:
+                case Affine() as affine:
+                    parts, constant = [self._through_affine(index, affine, row)], self._offset(index, row)
+                case Gather() as gather:
+                    parts, constant = self._through_gather(index, gather, row)
+                case Max():
+                    if multipliers is None:
+                        chosen[index] = _start_window(row, *situation.windows[index])
+                    part, constant = _through_window(row, chosen[index], *situation.windows[index])
+                    parts = [part]
+                case Product():
+                    if multipliers is None:
+                        chosen[index] = _start_product(row, *situation.factors[index])
+                    back, (first, second) = chosen[index], situation.factors[index]
+                    half = back.shape[1] // 2
+                    ahead = back[:, None, :half] * first + back[:, None, half:] * second
+                    reached = row[:, None] * first * second - ahead
+                    parts, constant = [back[:, :half], back[:, half:]], reached.amax(1).sum(1)
+                case _:
+                    lines = situation.lines[index]
+                    if multipliers is None:
+                        chosen[index] = torch.where(row > 0, row * lines.above, row * lines.below)
+                    parts = [chosen[index]]
+                    constant = (row[:, None] * lines.y - parts[0][:, None] * lines.x).amax(1).sum(1)
+            total = total + constant
+            for source, part in zip(sources, parts, strict=True):
+                _add(held, source, part)
+        if 0 in held:
+            met[0] = held[0]
+            total = total + (held[0] * situation.middle + held[0].abs() * situation.radius).sum(1)
+        return Bounded(total, met), chosen
+
+    def _through_affine(self, index: int, affine: Affine, row: Tensor) -> Tensor:
+        groups, outputs, _ = affine.weight.shape
+        parts = row.reshape(len(row), -1, groups, outputs)
+        weight = self._weights[index][0]
+        if groups == 1:
+            return (parts[:, :, 0] @ weight[0]).reshape(len(row), -1)
+        return torch.einsum("npgm,gmk->npgk", parts, weight).reshape(len(row), -1)
+
+    def _offset(self, index: int, row: Tensor) -> Tensor:
+        offset = self._weights[index][1]
+        return (row.reshape(len(row), -1, len(offset)) * offset).sum((1, 2))
+
+    def _through_gather(self, index: int, gather: Gather, row: Tensor) -> tuple[list[Tensor], Tensor]:
+        sizes = [self.network.values[source].lower.size for source in self.network.nodes[index].inputs]
+        wires = self._wires[index]
+        total = torch.zeros(len(row), sum(sizes) + 1, device=self.device)
+        total = total.index_add(1, torch.where(wires < 0, sum(sizes), wires), row)
+        return list(total[:, :-1].split(sizes, dim=1)), total[:, -1] * gather.padding
+
+    def _spread(self, part: Tensor, slant: Tensor) -> Tensor:
+        """Return the coefficients in the inputs of part [N, U] times slant [A, U, P]."""
+        if self._box_dense:
+            return part @ slant[0] if len(slant) == 1 else torch.einsum("nu,nup->np", part, slant)
+        weighted = (part[..., None] * slant).reshape(len(part), -1)
+        inputs = self.network.values[0].lower.size
+        return torch.zeros(len(part), inputs, device=self.device).index_add(1, self._box_inputs.reshape(-1), weighted)
+
+    def _lines(self, index: int, low: IntArray, high: IntArray) -> Lines:
+        count = len(low)
+        maker = self.hulls.makers[index]
+        hull = maker.hull(low, high)
+        x, y = (points.reshape(POINTS, count, -1).transpose(1, 0, 2).astype(np.float64) for points in (hull.x, hull.y))
+        rise = y[:, 3] - y[:, 0]
+        above = (y[:, 2] - y[:, 0]) / np.maximum(x[:, 2] - x[:, 0], 1)
+        # As for a ReLU: the rising line below where the graph rises on more than half of the interval.
+        steep = x[:, 3] - x[:, 5] > x[:, 5] - x[:, 0]
+        below = np.where(steep, rise / np.maximum(x[:, 3] - x[:, 5], 1), 0.0)
+        limit = maker.slopes(count * above.shape[1]).reshape(above.shape)
+        several = rise > 1
+        above = np.where(several, np.minimum(above, limit), above) * (rise > 0)
+        below = np.where(several, np.minimum(below, limit), below) * (rise > 0)
+        return Lines(*(self._tensor(array) for array in (x, y, above, below)))
+
+    def _box_situation(self, box: BoxUnits, ends: Sequence[tuple[IntArray, ...]]) -> BoxSituation:
+        low, high = (end[:, np.maximum(box.inputs, 0)] * (box.inputs >= 0) for end in ends[0])
+        sums = self.network.nodes[box.step].inputs[0]
+        least, most = (end[:, box.sums] for end in ends[sums])
+        lines = [
+            _raised(*self.hulls.box_hull(one.max(axis=1), other.max(axis=1)))
+            for one, other in zip(least, most, strict=True)
+        ]
+        lowest, slope, rise, bent, chord = (
+            self._tensor(np.stack([getattr(line, name) for line in lines]))
+            for name in ("least", "slope", "rise", "bent", "chord")
+        )
+        best = torch.tensor(most.argmax(axis=2), device=self.device)
+        chosen = torch.nn.functional.one_hot(best, box.sums.shape[1]).to(chord.dtype)
+        return BoxSituation(
+            self._tensor((low + high) / 2), self._tensor((high - low) / 2), lowest, slope, rise, bent,
+            chord[..., None] * chosen,
+        )  # fmt: skip
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.tensor(np.asarray(array), dtype=torch.float32, device=self.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Raised:
+    """The line above the stairs of each unit, [U]; see `BoxSituation`."""
+
+    least: IntArray
+    slope: Reals
+    rise: Reals
+    bent: npt.NDArray[np.bool_]
+    chord: Reals
+
+
+def _raised(hull: Hull, slope: Reals) -> _Raised:
+    x, y = hull.x.astype(np.float64), hull.y.astype(np.float64)
+    rise = np.maximum(y[1] - slope * x[1], y[2] - slope * x[2])
+    chord = (y[2] - y[0]) / np.maximum(x[2] - x[0], 1)
+    bent = (y[3] > y[0]) & (slope * x[0] + rise < y[0])
+    return _Raised(hull.y[0], slope, rise, bent, np.where(y[3] - y[0] > 1, np.minimum(chord, slope), chord))
+
+
+def _add(held: dict[int, Tensor], value: int, part: Tensor) -> None:
+    held[value] = held[value] + part if value in held else part
+
+
+def _start_window(row: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return multipliers [N, places * window] of a maximum: above, the chord of max(x, m) in the element x that reaches
+    highest, where m is what the others do not exceed; below, the element with the greatest lower end.
+    """
+    over, under = high.argmax(2, keepdim=True), low.argmax(2, keepdim=True)
+    first, last = low.gather(2, over), high.gather(2, over)
+    others = high.scatter(2, over, -torch.inf).amax(2, keepdim=True)
+    slope = (last - torch.maximum(first, others)) / (last - first).clamp(min=1)
+    above = torch.zeros_like(low).scatter(2, over, slope.clamp(min=0))
+    below = torch.zeros_like(low).scatter(2, under, 1.0)
+    return torch.where(row[..., None] > 0, row[..., None] * above, row[..., None] * below).flatten(1)
+
+
+def _through_window(row: Tensor, back: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the row in the elements of each window and what is added to the constant.
+
+    Where the coefficient a is positive, a * max(x) is a times one element.  Where it is negative, a * max(x) is at most
+    any mixture of the elements with negative weights that add up to a: the multipliers are brought to that form.
+    """
+    windows = back.reshape(*row.shape, -1)
+    mixture = windows.clamp(max=0)
+    total = mixture.sum(2, keepdim=True)
+    even = row[..., None] / windows.shape[2]
+    mixture = torch.where(total < 0, mixture * (row[..., None] / total.clamp(max=-1e-30)), even)
+    windows = torch.where(row[..., None] > 0, windows, mixture)
+    each = row[..., None, None] * torch.eye(windows.shape[2], device=row.device) - windows[:, :, None, :]
+    reached = (each.clamp(min=0) * high[:, :, None] + each.clamp(max=0) * low[:, :, None]).sum(3).amax(2)
+    return windows.flatten(1), torch.where(row > 0, reached, 0).sum(1)
+
+
+def _start_product(row: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return multipliers [N, 2 * elements] of a product: McCormick's planes."""
+    low, second_low, second_high = first[:, 0], second[:, 0], second[:, 1]
+    by_first = torch.where(row > 0, row * second_high, row * second_low)
+    return torch.cat([by_first, row * low], dim=1)
