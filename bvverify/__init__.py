@@ -25,17 +25,24 @@ if TYPE_CHECKING:
     from bvverify.load import load_model as load_model
     from bvverify.load.inputs import Images as Images
     from bvverify.load.inputs import read_images as read_images
+    from bvverify.measure import LargestRadius as LargestRadius
+    from bvverify.measure import OutputRange as OutputRange
+    from bvverify.measure import RegionRanges as RegionRanges
     from bvverify.network import NetworkBuilder as NetworkBuilder
     from bvverify.network import StepNetwork as StepNetwork
     from bvverify.network import Window as Window
     from bvverify.network import shift_rule as shift_rule
     from bvverify.queries import FloatBall as FloatBall
+    from bvverify.queries import FloatBox as FloatBox
     from bvverify.queries import LevelBox as LevelBox
+    from bvverify.queries import Patch as Patch
     from bvverify.queries import PixelBall as PixelBall
+    from bvverify.queries import PixelBox as PixelBox
     from bvverify.queries import Query as Query
     from bvverify.queries import RegionKind as RegionKind
     from bvverify.queries import Robustness as Robustness
     from bvverify.queries import TieRule as TieRule
+    from bvverify.queries import only_free as only_free
     from bvverify.runs.job import Limits as Limits
     from bvverify.runs.plan import Plan as Plan
     from bvverify.runs.run import RunSummary as RunSummary
@@ -53,17 +60,23 @@ _HOMES = {
     "Decision": "bvverify.search",
     "DeployedModel": "bvverify.load",
     "FloatBall": "bvverify.queries",
+    "FloatBox": "bvverify.queries",
     "Images": "bvverify.load.inputs",
+    "LargestRadius": "bvverify.measure",
     "LevelBox": "bvverify.queries",
     "Limits": "bvverify.runs.job",
     "LoweredModel": "bvverify.kernels.lower",
     "NetworkBuilder": "bvverify.network",
     "Outcome": "bvverify.search",
+    "OutputRange": "bvverify.measure",
+    "Patch": "bvverify.queries",
     "PixelBall": "bvverify.queries",
+    "PixelBox": "bvverify.queries",
     "Plan": "bvverify.runs.plan",
     "Query": "bvverify.queries",
     "RegionKind": "bvverify.queries",
     "Robustness": "bvverify.queries",
+    "RegionRanges": "bvverify.measure",
     "RunSummary": "bvverify.runs.run",
     "StepNetwork": "bvverify.network",
     "Stage": "bvverify.search",
@@ -77,6 +90,7 @@ _HOMES = {
     "conform": "harness.conform.run",
     "load_model": "bvverify.load",
     "lower": "bvverify.kernels.lower",
+    "only_free": "bvverify.queries",
     "read_images": "bvverify.load.inputs",
     "run": "bvverify.runs.run",
     "shift_rule": "bvverify.network",

@@ -1,15 +1,18 @@
 """The walk down the corridor: from a deployed model and a query to a verdict."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from bvverify.errors import InputError
 from bvverify.evidence import Subject, Verdict
 from bvverify.kernels.target import Target
 from bvverify.load.deployed import DeployedModel
+from bvverify.measure import LargestRadius, RegionRanges, largest_radius, output_ranges
 from bvverify.network import StepNetwork
-from bvverify.queries import LevelBox, Query, Robustness
+from bvverify.queries import LevelBox, Query, Region, Robustness
 from bvverify.search import ALL_STAGES, BitvectorSolver, Decision, Outcome, Stage, decide
 from bvverify.solvers import DEFAULT_SOLVER
 
@@ -58,6 +61,42 @@ class Verifier(Subject):
             stages=self._stages,
         )
         return self.conclude(posed, decision, seconds=time.perf_counter() - started)
+
+    def largest_radius(
+        self,
+        regions: Callable[[int], Region],
+        question: Robustness,
+        *,
+        maximum: int,
+        asked: Callable[[int, Verdict], None] | None = None,
+    ) -> LargestRadius:
+        """Bisect for the largest radius up to `maximum` at which `question` holds; `seconds` limit each query.
+
+        `regions` gives the region of a radius, for example `lambda radius: PixelBall(image, radius)`; each must lie
+        within those of larger radii.  `asked` is told of every verdict.  Raises `UsageError` for a negative `maximum`,
+        and what `verify` raises.
+        """
+        return largest_radius(self, self.verify, regions, question, maximum=maximum, asked=asked)
+
+    def output_ranges(self, region: Region, *, outputs: Sequence[int] | None = None) -> RegionRanges:
+        """Return the ranges of `outputs` (all without a choice) over `region`; `seconds` limit each output.
+
+        Raises `UsageError` for outputs that the model does not have, `InternalError` if the kernel contradicts an
+        attained value.
+        """
+        ranges = output_ranges(
+            self.lowered.network,
+            self.box(region),
+            outputs=outputs,
+            solver=self._solver,
+            seconds=self._seconds,
+            stages=self._stages,
+        )
+        real = [[region.real_input(levels, self.lowered.quantizer) for levels in one.levels] for one in ranges]
+        inputs = np.array(real, dtype=np.float32).reshape(len(ranges), 2, *self.lowered.network.input_shape)
+        self.predictions(inputs.reshape(-1, *inputs.shape[2:]))
+        refusal = self.replay_refusal
+        return RegionRanges(ranges, inputs, "replayed" if refusal is None else f"not made: {refusal}")
 
     def close(self) -> None:
         """End the solver and the kernel process."""

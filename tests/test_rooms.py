@@ -25,6 +25,7 @@ ALLOWED = {
     "search": {"errors", "closing", "child", "network", "queries", "bounds", "encode", "solvers"},
     "proofs": {"errors", "closing", "child", "model", "network", "kernels", "solvers"},
     "runs": {"errors", "closing", "child", "evidence", "kernels", "load", "network", "queries", "search", "solvers"},
+    "measure": {"errors", "bounds", "evidence", "network", "queries", "search"},
     "compare": {"errors", "evidence", "kernels", "load", "model", "network", "queries", "search", "verify"},
     "evidence": {"errors", "closing", "oracle", "kernels", "load", "network", "queries", "search"},
 }

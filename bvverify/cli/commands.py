@@ -8,6 +8,8 @@ from bvverify.cli.compare import compare
 from bvverify.cli.export import export
 from bvverify.cli.inspect import inspect
 from bvverify.cli.prove_lowering import prove_lowering
+from bvverify.cli.radius import radius
+from bvverify.cli.range import output_range
 from bvverify.cli.report import report
 from bvverify.cli.run import run
 from bvverify.cli.targets import targets
@@ -22,8 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Exact verdicts about quantized neural networks: about the bytes that PyTorch's CPU kernels compute.",
 )
-for command in (verify, run, report, compare, inspect, export, conform, prove_lowering, targets):
+for command in (verify, radius, run, report, compare, inspect, export, conform, prove_lowering, targets):
     app.command()(command)
+app.command("range")(output_range)
 
 
 def main() -> None:

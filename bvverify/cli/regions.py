@@ -1,6 +1,7 @@
 """The regions that options name: a radius, a patch of an image, or a box for each input."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,3 +51,13 @@ def regions_of(
         return [(text, region_around(image, kind, size, ends, free=free)) for text, size in radii]
 
     return around
+
+
+def radius_number(text: str) -> int | float | str | None:
+    """Radii are written as numbers where JSON has them: 2, 0.5; a fraction stays as it was given; a box has none."""
+    if not text:
+        return None
+    radius = Fraction(text)
+    if radius.denominator == 1:
+        return int(radius)
+    return float(text) if "/" not in text else text

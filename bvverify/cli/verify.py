@@ -1,7 +1,6 @@
 """The command `bvverify verify`."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +23,7 @@ from bvverify.cli.options import (
     read_indices,
 )
 from bvverify.cli.output import out, progress_bar, write_json
-from bvverify.cli.regions import DEFAULT_RADIUS, BoxOption, PatchOption, regions_of
+from bvverify.cli.regions import DEFAULT_RADIUS, BoxOption, PatchOption, radius_number, regions_of
 from bvverify.exit_codes import ExitCode, reported
 from bvverify.queries import Query, RegionKind, Robustness, TieRule
 
@@ -133,7 +132,7 @@ def _verdicts_as_json(
 ) -> dict[str, Any]:
     results = []
     for index, radius, verdict in rows:
-        result: dict[str, Any] = {"index": index, "radius": _number(radius), **verdict.as_json()}
+        result: dict[str, Any] = {"index": index, "radius": radius_number(radius), **verdict.as_json()}
         if verdict.witness is not None:
             result["witness"] = {
                 "input": verdict.witness.real.tolist(),
@@ -142,16 +141,6 @@ def _verdicts_as_json(
         results.append(result)
     model = {"name": deployed.name, "sha256": deployed.digest, "input_shape": list(deployed.model.input_shape)}
     return {"model": model, "target": str(target), "runtime": target.runtime, **settings, "results": results}
-
-
-def _number(text: str) -> int | float | str | None:
-    """Radii are written as numbers where JSON has them: 2, 0.5; a fraction stays as it was given; a box has none."""
-    if not text:
-        return None
-    radius = Fraction(text)
-    if radius.denominator == 1:
-        return int(radius)
-    return float(text) if "/" not in text else text
 
 
 def _exit_code(rows: "Sequence[tuple[int, str, Verdict]]", interrupted: bool) -> ExitCode:

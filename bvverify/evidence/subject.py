@@ -14,7 +14,7 @@ from bvverify.kernels.lower import LoweredModel, lower
 from bvverify.kernels.target import Target
 from bvverify.load.deployed import DeployedModel
 from bvverify.network import IntArray
-from bvverify.queries import LevelBox, Query, Robustness, predicted_class
+from bvverify.queries import LevelBox, Query, Region, Robustness, predicted_class
 from bvverify.search import Decision, Outcome
 
 
@@ -64,19 +64,23 @@ class Subject(Closing):
         """Return the class that torch.argmax gives for each real input (n, *input_shape), by the network alone."""
         return predicted_class(self.lowered.network.evaluate(self.lowered.quantizer.levels(inputs)))
 
+    def box(self, region: Region) -> LevelBox:
+        """Return the network inputs that a region reaches; raise `InputError` if it does not fit the model."""
+        wanted, shape = self.lowered.network.input_shape, region.center().shape
+        if shape != wanted:
+            raise InputError(f"{self.deployed.name}: takes inputs of shape {wanted}, got {shape}")
+        return region.levels(self.lowered.quantizer)
+
     def pose(self, query: Query) -> Posed:
         """Return the query as a search sees it; raise `InputError` if it does not fit the model."""
-        network, center = self.lowered.network, query.region.center()
-        if center.shape != network.input_shape:
-            raise InputError(f"{self.deployed.name}: takes inputs of shape {network.input_shape}, got {center.shape}")
+        network, box = self.lowered.network, self.box(query.region)
         if network.outputs != query.property.classes:
             raise InputError(
                 f"{self.deployed.name}: has {network.outputs} outputs, the property speaks of {query.property.classes}"
             )
-        levels = self.lowered.quantizer.levels(center)
+        levels = self.lowered.quantizer.levels(query.region.center())
         outputs = network.evaluate(levels[None])
         prediction = int(predicted_class(outputs)[0])
-        box = query.region.levels(self.lowered.quantizer)
         violated = bool(query.property.violated_by(outputs)[0])
         decision = _misclassified(query.property, prediction, levels) if violated else None
         return Posed(query, box, prediction, decision)

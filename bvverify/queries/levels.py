@@ -29,6 +29,13 @@ class LevelBox:
             raise UsageError("box: the ends must have one shape, and lower <= upper everywhere")
         return cls(low, high, np.empty((0, 2), dtype=np.int64))
 
+    def allowed(self, levels: IntArray) -> IntArray:
+        """Move elements of `levels`, a batch between the ends (n, *shape), off the missing levels, and return it."""
+        flat = levels.reshape(len(levels), -1)
+        for element, level in self.missing[::-1]:  # downwards: the level below may be missing as well
+            flat[flat[:, element] == level, element] = level - 1
+        return levels
+
     def contains(self, levels: IntArray) -> bool:
         """Return whether one input (of the box's shape) belongs to the set."""
         inside = (levels >= self.lower).all() and (levels <= self.upper).all()

@@ -158,7 +158,7 @@ class _Attack:
             flip = self._random.integers(0, size, (count, 2))
             noise = self._random.integers(self._box.lower.reshape(-1)[flip], self._box.upper.reshape(-1)[flip] + 1)
             np.put_along_axis(moved, flip, noise, axis=1)
-            proposal = self._allowed(moved.reshape(levels.shape))
+            proposal = self._box.allowed(moved.reshape(levels.shape))
             proposed = self._surrogate.exact_values(proposal)
             if self._judge(proposal, proposed) or self._over():
                 return
@@ -185,11 +185,4 @@ class _Attack:
         return inside
 
     def _rounded(self, points: Reals) -> IntArray:
-        return self._allowed(np.rint(points).astype(np.int64))
-
-    def _allowed(self, levels: IntArray) -> IntArray:
-        """Move elements off the levels that no real input reaches."""
-        flat = levels.reshape(len(levels), -1)
-        for element, level in self._box.missing[::-1]:  # downwards: the level below may be missing as well
-            flat[flat[:, element] == level, element] = level - 1
-        return levels
+        return self._box.allowed(np.rint(points).astype(np.int64))

@@ -105,3 +105,84 @@ def test_a_patch_of_flat_inputs_is_one_line() -> None:
 def test_ends_that_do_not_fit_are_one_line(lower: np.ndarray, words: list[str], tmp_path: Path) -> None:
     np.savez(tmp_path / "box.npz", lower=lower, upper=np.full((100, 28, 28), 255, dtype=np.uint8))
     assert_one_line(run("verify", FC1, "--inputs", IMAGES, "--indices", 0, "--box", tmp_path / "box.npz"), *words)
+
+
+def test_radius_finds_what_verify_says(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    result = run("radius", FC1, "--inputs", IMAGES, *FAST, "--indices", "0,8", "--max-radius", 20, "--json", out)
+    assert result.exit_code == ExitCode.SOME_VIOLATED, result.output
+    rows = json.loads(out.read_text())["results"]
+    assert [row["index"] for row in rows] == [0, 8]
+    for row in rows:
+        span = [*range(row["robust"] + 1), *row["undecided"], *range(row["violated"], 21)]
+        assert span == list(range(21))
+        for radius, verdict in ((row["robust"], "robust"), (row["violated"], "violated")):
+            _, (seen,) = verified(tmp_path, "--indices", row["index"], "--radius", radius)
+            assert seen["verdict"] == verdict
+        changed = np.rint(np.array(row["witness"]["input"]).reshape(28, 28) * 255) - image(row["index"])
+        assert abs(changed).max() == row["violated"]
+        (last,) = [one for one in row["asked"] if one["radius"] == row["violated"]]
+        assert (last["verdict"], last["replay"]) == ("violated", "replayed")
+
+
+def test_radius_ends_with_the_codes_of_verify() -> None:
+    common = ("radius", FC1, "--inputs", IMAGES, *FAST)
+    assert run(*common, "--indices", 0, "--max-radius", 3).exit_code == ExitCode.ALL_ROBUST
+    assert run(*common, "--indices", 0, "--max-radius", 7).exit_code == ExitCode.SOME_UNKNOWN
+    assert run(*common, "--indices", 0, "--max-radius", 7, "--forbidden", 7).exit_code == ExitCode.ALL_ROBUST
+    patched = run(*common, "--indices", 0, "--max-radius", 255, "--patch", "0,0,3,3")
+    assert patched.exit_code == ExitCode.ALL_ROBUST, patched.output
+    floats = run(*common, "--indices", 0, "--max-radius", 30, "--region", "floats", "--unit", "1/2550")
+    assert floats.exit_code == ExitCode.ALL_ROBUST, floats.output
+
+
+def test_an_interrupted_radius_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bvverify.verify import Verifier
+
+    original = Verifier.verify
+
+    def interrupted(self: Verifier, query):
+        if (query.region.image == image(1).reshape(-1)).all():
+            raise KeyboardInterrupt
+        return original(self, query)
+
+    monkeypatch.setattr(Verifier, "verify", interrupted)
+    out = tmp_path / "out.json"
+    result = run("radius", FC1, "--inputs", IMAGES, *FAST, "--indices", "0-3", "--max-radius", 2, "--json", out)
+    assert result.exit_code == ExitCode.INTERRUPTED
+    written = json.loads(out.read_text())
+    assert (written["interrupted"], [row["robust"] for row in written["results"]]) == (True, [2])
+
+
+def test_range_says_what_is_proved_and_what_attained(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    options = ("--indices", 0, "--outputs", "3,7", "--radius", "0,1", "--json", out)
+    result = run("range", FC1, "--inputs", IMAGES, *FAST, *options)
+    assert result.exit_code == ExitCode.SOME_UNKNOWN, result.output
+    rows = json.loads(out.read_text())["results"]
+    assert [(row["output"], row["radius"]) for row in rows] == [(3, 0), (7, 0), (3, 1), (7, 1)]
+    for row in rows:
+        assert row["proved"][0] <= row["attained"][0] <= row["attained"][1] <= row["proved"][1]
+        assert row["exact"] == [row["proved"][end] == row["attained"][end] for end in (0, 1)]
+        assert row["replay"] == "replayed"
+        moved = np.rint(np.array(row["inputs"]).reshape(2, 28, 28) * 255) - image(0)
+        assert abs(moved).max() <= row["radius"]
+    assert [row["exact"] for row in rows[:2]] == [[True, True]] * 2
+    assert run("range", FC1, "--inputs", IMAGES, *FAST, *options[:4], "--radius", 0).exit_code == ExitCode.ALL_ROBUST
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["radius", "--max-radius", "3", "--region", "floats", "--unit", "0"], ["unit '0'", "positive"]),
+        (["radius", "--max-radius", "3", "--region", "floats", "--unit", "x"], ["'x'"]),
+        (["radius", "--max-radius", "3", "--patch", "1,2"], ["ROW,COLUMN"]),
+        (["radius", "--max-radius", "3", "--forbidden", "12"], ["forbidden class 12"]),
+        (["range", "--outputs", "10"], ["outputs '10'", "below 10"]),
+        (["range", "--outputs", "x"], ["outputs 'x'", "0-3,7"]),
+        (["range", "--box", str(IMAGES)], ["no array 'lower'"]),
+    ],
+)
+def test_wrong_options_of_the_others_are_one_line(arguments: list[str], words: list[str]) -> None:
+    command, *options = arguments
+    assert_one_line(run(command, FC1, "--inputs", IMAGES, "--indices", 0, *options), *words)
