@@ -41,7 +41,7 @@ def test_the_quick_start_leads_to_a_report(tmp_path: Path) -> None:
     assert (tmp_path / "certificate" / "index.html").exists()
 
 
-@pytest.mark.parametrize("name", ["howto-runs.md", "howto-networks.md", "howto-pytest.md"])
+@pytest.mark.parametrize("name", ["howto-questions.md", "howto-runs.md", "howto-networks.md", "howto-pytest.md"])
 def test_the_examples_of_the_guides_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "FC1-100.pt").symlink_to(EQV / "models" / "FC1-100.pt")
     (tmp_path / "images.npz").symlink_to(EQV / "images.npz")
