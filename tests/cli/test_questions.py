@@ -56,6 +56,9 @@ def test_a_forbidden_class_is_asked_of_all_other_labels(tmp_path: Path) -> None:
         row = next(row for row in rows if row["index"] == number)
         assert int(np.argmax(row["witness"]["outputs"])) == taken[number]
         assert row["label"] == label
+    near = ("--indices", 8, "--radius", 3)
+    assert verified(tmp_path, *near)[0] == ExitCode.SOME_VIOLATED
+    assert verified(tmp_path, *near, "--forbidden", 7)[0] == ExitCode.ALL_ROBUST
     code, rows = verified(tmp_path, "--indices", "0,1", "--forbidden", 7)
     assert (code, [row["index"] for row in rows]) == (ExitCode.ALL_ROBUST, [1])
 
@@ -104,7 +107,9 @@ def test_a_patch_of_flat_inputs_is_one_line() -> None:
 )
 def test_ends_that_do_not_fit_are_one_line(lower: np.ndarray, words: list[str], tmp_path: Path) -> None:
     np.savez(tmp_path / "box.npz", lower=lower, upper=np.full((100, 28, 28), 255, dtype=np.uint8))
-    assert_one_line(run("verify", FC1, "--inputs", IMAGES, "--indices", 0, "--box", tmp_path / "box.npz"), *words)
+    for region in ("pixels", "floats"):
+        options = ("--indices", 0, "--region", region, "--box", tmp_path / "box.npz")
+        assert_one_line(run("verify", FC1, "--inputs", IMAGES, *options), *words)
 
 
 def test_radius_finds_what_verify_says(tmp_path: Path) -> None:
