@@ -23,10 +23,10 @@ from bvverify.cli.options import (
     read_indices,
 )
 from bvverify.cli.output import out, progress_bar, write_json
-from bvverify.cli.regions import PatchOption
+from bvverify.cli.regions import PatchOption, free_elements
 from bvverify.errors import UsageError
 from bvverify.exit_codes import ExitCode, reported
-from bvverify.queries import RegionKind, Robustness, TieRule, read_clip, read_patch, read_radius, region_around
+from bvverify.queries import RegionKind, Robustness, TieRule, read_clip, read_radius, region_around
 
 if TYPE_CHECKING:
     from bvverify.load import DeployedModel
@@ -134,7 +134,7 @@ def _growing(
     if size == 0:
         raise UsageError(f"unit '{unit}': must be positive")
     ends = read_clip(clip)
-    free = None if patch is None else read_patch(patch).mask(images.picture).reshape(images.images.shape[1:])
+    free = free_elements(images, patch)
 
     def around(index: int) -> "Callable[[int], Region]":
         return lambda radius: region_around(images.images[index], kind, radius * size, ends, free=free)

@@ -11,6 +11,9 @@ from bvverify.errors import UsageError
 from bvverify.queries import RegionKind, read_clip, read_patch, read_radius, region_around, region_between
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from bvverify.load.inputs import Images
     from bvverify.queries import Region
 
@@ -44,13 +47,18 @@ def regions_of(
         return lambda index: [("", region_between(images.images[index], kind, lower[index], upper[index]))]
     ends = read_clip(clip)
     radii = [(text.strip(), read_radius(text, kind)) for text in radius.split(",")]
-    free = None if patch is None else read_patch(patch).mask(images.picture).reshape(images.images.shape[1:])
+    free = free_elements(images, patch)
 
     def around(index: int) -> "list[tuple[str, Region]]":
         image = images.images[index]
         return [(text, region_around(image, kind, size, ends, free=free)) for text, size in radii]
 
     return around
+
+
+def free_elements(images: "Images", patch: str | None) -> "npt.NDArray[np.bool_] | None":
+    """Return which elements of an input, in the model's shape, a patch lets change; None for all, without a patch."""
+    return None if patch is None else read_patch(patch).mask(images.picture).reshape(images.images.shape[1:])
 
 
 def radius_number(text: str) -> int | float | str | None:

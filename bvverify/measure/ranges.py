@@ -109,33 +109,31 @@ class _Ends:
         self._stages = stages
         self._low, self._high = proved
         self._trusted = ""
-        self._least: tuple[int, IntArray] | None = None
-        self._most: tuple[int, IntArray] | None = None
+        value = int(network.evaluate(box.lower[None])[0, output])
+        self._least = self._most = value, box.lower
 
     def meet(self, levels: IntArray, value: int) -> None:
         """Take note of an input of the box that gives `value`."""
         if not self._low <= value <= self._high:
             raise InternalError(f"output {self._output} is {value} for an input, outside of its bounds")
-        if self._least is None or value < self._least[0]:
+        if value < self._least[0]:
             self._least = value, levels
-        if self._most is None or value > self._most[0]:
+        if value > self._most[0]:
             self._most = value, levels
 
     def close(self, seconds: float) -> None:
         """Halve what lies between attained and proved values, until they meet or time is over: half for each end."""
         deadline = time.monotonic() + seconds / 2
-        while self._least is not None and (room := self._least[0] - self._low) > 0:
+        while (room := self._least[0] - self._low) > 0:
             if not self._halve(self._low + (room - 1) // 2, upwards=False, deadline=deadline):
                 break
         deadline = time.monotonic() + seconds / 2
-        while self._most is not None and (room := self._high - self._most[0]) > 0:
+        while (room := self._high - self._most[0]) > 0:
             if not self._halve(self._high - (room - 1) // 2, upwards=True, deadline=deadline):
                 break
 
     def range(self) -> OutputRange:
         """Return what is known."""
-        assert self._least is not None
-        assert self._most is not None
         return OutputRange(
             self._output,
             (self._low, self._high),
@@ -162,5 +160,5 @@ class _Ends:
             self.meet(decision.witness, int(self._network.evaluate(decision.witness[None])[0, self._output]))
         if decision.outcome is Outcome.ROBUST:
             self._low, self._high = (self._low, value - 1) if upwards else (value + 1, self._high)
-            self._trusted = decision.solver
+            self._trusted = decision.solver or self._trusted
         return decision.outcome is not Outcome.UNKNOWN
