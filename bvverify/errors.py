@@ -31,6 +31,10 @@ class NotExact(BvverifyError):
     """The chosen target computes this layer in a way that is not modelled exactly.  Choose another target."""
 
 
+class NotLinear(BvverifyError):
+    """The question has no integer linear program.  Choose another stage."""
+
+
 class TargetUnavailable(BvverifyError):
     """This machine cannot run the target's kernels.  Verification still works; replay needs a machine that can."""
 

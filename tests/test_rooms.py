@@ -20,7 +20,7 @@ ALLOWED = {
     "kernels": {"errors", "model", "network"},
     "queries": {"errors", "network"},
     "bounds": {"errors", "network"},
-    "encode": {"errors", "network", "queries"},
+    "encode": {"errors", "network", "queries", "solvers"},
     "solvers": {"errors"},
     "search": {"errors", "closing", "child", "network", "queries", "bounds", "encode", "solvers"},
     "proofs": {"errors", "closing", "child", "model", "network", "kernels", "solvers"},
