@@ -33,7 +33,7 @@ from bvverify.load import DeployedModel, load_model
 from bvverify.load.inputs import Images, read_images
 from bvverify.network import StepNetwork
 from bvverify.queries import LevelBox, PixelBall, Robustness
-from bvverify.search import BitvectorSolver, Outcome, decide, proved_by_intervals
+from bvverify.search import BitvectorSolver, Outcome, Stage, decide, proved_by_intervals
 from bvverify.solvers import names
 
 HERE = Path(__file__).parent
@@ -189,7 +189,8 @@ def _timed_decision(
     network: StepNetwork, box: LevelBox, question: Robustness, solver: BitvectorSolver, seconds: float
 ) -> tuple[Outcome, float]:
     start = perf_counter()
-    decision = decide(network, box, question, solver=solver, seconds=seconds)
+    stages = (Stage.INTERVALS, Stage.BITVECTOR)
+    decision = decide(network, box, question, solver=solver, seconds=seconds, stages=stages)
     return decision.outcome, perf_counter() - start
 
 

@@ -52,7 +52,8 @@ TargetOption = Annotated[
 ]
 SolverOption = Annotated[str, typer.Option(help="bitwuzla, cvc5 or z3.")]
 StagesOption = Annotated[
-    str | None, typer.Option(help="Stages to try, with commas: intervals, bounds, attack, bitvector. All by default.")
+    str | None,
+    typer.Option(help="Stages to try, with commas: intervals, bounds, attack, ilp, bitvector. All by default."),
 ]
 InputShapeOption = Annotated[
     str | None,

@@ -16,6 +16,7 @@ from bvverify.queries import Patch, RegionKind, Robustness
 from bvverify.runs.store import SubjectRow
 from bvverify.search import ALL_STAGES, Stage
 from bvverify.solvers import version as solver_version
+from bvverify.solvers.integer import CP_SAT, program_solver_version
 
 
 def subject_row(subject: Subject, *, name: str) -> SubjectRow:
@@ -56,8 +57,10 @@ def clip_text(region: RegionKind, clip: tuple[Fraction, Fraction] | None) -> str
 
 
 def settings_text(solver: str, stages: Sequence[Stage]) -> str:
-    """Return, as JSON, what an answer may depend on beside the query: the solver, the stages and their version."""
+    """Return, as JSON, what an answer may depend on beside the query: the solvers, the stages and their version."""
     settings = {"bvverify": version("bvverify"), "solver": f"{solver} {solver_version(solver)}"}
+    if Stage.ILP in stages:
+        settings["programs"] = f"{CP_SAT.name} {program_solver_version()}"
     return json.dumps(settings if tuple(stages) == ALL_STAGES else {**settings, "stages": ",".join(stages)})
 
 

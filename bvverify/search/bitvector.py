@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from bvverify.child import Child, ChildCpuTimeout, ChildDied, ChildTimeout
 from bvverify.closing import Closing
-from bvverify.network import IntArray, StepNetwork
+from bvverify.network import StepNetwork
 from bvverify.queries import LevelBox, Robustness
-from bvverify.search.decision import Decision, Obstacle, Outcome, Stage
-from bvverify.solvers import Answer, Status, backend, version
+from bvverify.search.decision import Decision, Stage
+from bvverify.search.ilp import ProgramSolver
+from bvverify.search.solver_process import SolverProcess
+from bvverify.solvers import backend, version
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,61 +21,45 @@ class Question:
     solver: str
 
 
-@dataclass(frozen=True, eq=False)
-class Solved:
-    """The child's reply."""
-
-    answer: Answer
-    witness: IntArray | None
-    """With SAT: the network input that the model stands for."""
-
-
 class BitvectorSolver(Closing):
-    """Answers questions with one solver, one at a time; a context manager.  The child process is reused until a
-    limit kills it.
-    """
+    """Answers questions with one solver, one at a time; a context manager."""
 
     def __init__(self, name: str, *, memory_bytes: int | None = None, cpu_seconds: float | None = None) -> None:
         """Prepare the solver `name`, with limits of memory and of CPU time per question; raise `SolverUnavailable` if
         it is unknown or not installed.
         """
         self._name = backend(name).name
-        self._label = f"{name} {version(name)}"
-        self._child = Child("bvverify.search.bitvector_worker", memory_bytes=memory_bytes, cpu_seconds=cpu_seconds)
-        self._cpu_seconds = cpu_seconds
+        self._process = SolverProcess(
+            "bvverify.search.bitvector_worker",
+            stage=Stage.BITVECTOR,
+            label=f"{name} {version(name)}",
+            memory_bytes=memory_bytes,
+            cpu_seconds=cpu_seconds,
+        )
+        self._memory_bytes, self._cpu_seconds = memory_bytes, cpu_seconds
+        self._programs: ProgramSolver | None = None
 
     @property
     def label(self) -> str:
         """The solver and its version."""
-        return self._label
+        return self._process.label
+
+    @property
+    def programs(self) -> ProgramSolver:
+        """The solver of stage `ilp`, under the same limits; `SolverUnavailable` if it is not installed."""
+        if self._programs is None:
+            self._programs = ProgramSolver(memory_bytes=self._memory_bytes, cpu_seconds=self._cpu_seconds)
+        return self._programs
 
     def decide(self, network: StepNetwork, box: LevelBox, question: Robustness, *, seconds: float) -> Decision:
         """Return the solver's answer, or UNKNOWN with what stood in the way.
 
         `seconds` of wall clock hold for building the formula and for solving it together.
         """
-        try:
-            solved: Solved = self._child.request(Question(network, box, question, self._name), seconds=seconds)
-        except ChildCpuTimeout:
-            return self._unknown(Obstacle.CPU, f"CPU time: {self._cpu_seconds:g} s")
-        except ChildTimeout:
-            return self._unknown(Obstacle.TIME, f"time: {seconds:g} s")
-        except MemoryError:
-            return self._unknown(Obstacle.MEMORY, "memory")
-        except ChildDied as death:
-            return self._unknown(Obstacle.CRASH, f"solver process ended: {death}")
-        match solved.answer.status:
-            case Status.UNSAT:
-                return Decision(Outcome.ROBUST, Stage.BITVECTOR, self._label)
-            case Status.SAT:
-                return Decision(Outcome.VIOLATED, Stage.BITVECTOR, self._label, witness=solved.witness)
-            case Status.UNKNOWN:
-                reason = solved.answer.reason
-                return self._unknown(Obstacle.MEMORY if reason == "memory" else Obstacle.SOLVER, reason)
+        return self._process.decide(Question(network, box, question, self._name), seconds=seconds)
 
     def close(self) -> None:
-        """End the child process."""
-        self._child.close()
-
-    def _unknown(self, obstacle: Obstacle, reason: str) -> Decision:
-        return Decision(Outcome.UNKNOWN, Stage.BITVECTOR, self._label, reason=reason, obstacle=obstacle)
+        """End the child processes."""
+        self._process.close()
+        if self._programs is not None:
+            self._programs.close()

@@ -5,7 +5,8 @@ from pysmt.fnode import FNode
 
 from bvverify.child import serve
 from bvverify.encode import PysmtTerms, encode
-from bvverify.search.bitvector import Question, Solved
+from bvverify.search.bitvector import Question
+from bvverify.search.solver_process import Solved
 from bvverify.solvers import check
 
 
@@ -22,8 +23,8 @@ def solve(request: Question) -> Solved:
     formula = manager.And([*encoding.domain, encoding.violation])
     answer = check(formula, solver=request.solver, values=words)
     if answer.model is None:
-        return Solved(answer, None)
-    return Solved(answer, encoding.input_levels(request.box, dict(answer.model)))
+        return Solved(answer.status, None, answer.reason)
+    return Solved(answer.status, encoding.input_levels(request.box, dict(answer.model)))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ class Stage(StrEnum):
     """Linear bounds with back-substitution, in exact integers: proves."""
     ATTACK = "attack"
     """Gradients and integer steps: refutes."""
+    ILP = "ilp"
+    """Integer linear programs for a solver: proves and refutes."""
     BITVECTOR = "bitvector"
     """One bit-vector formula for a solver: proves and refutes."""
 

@@ -16,6 +16,9 @@ from bvverify.search.linear import linear_gap
 
 ALL_STAGES = tuple(Stage)
 
+_LEAVING_TIME = (Obstacle.STAGES, Obstacle.SOLVER, Obstacle.MEMORY, Obstacle.CRASH)
+"""With these, another stage may still decide."""
+
 
 def read_stages(text: str) -> tuple[Stage, ...]:
     """Return the stages named in a text such as `bounds,attack`, in the order in which they are tried."""
@@ -55,13 +58,14 @@ def decide(
         if found.witness is not None:
             return _confirmed(Decision(Outcome.VIOLATED, Stage.ATTACK, witness=found.witness), network, box, question)
         closest = found.closest
-    if Stage.BITVECTOR in stages:
+    reason = f"not decided by {', '.join(stages)}"
+    decision = Decision(Outcome.UNKNOWN, max(stages, key=ALL_STAGES.index), reason=reason, obstacle=Obstacle.STAGES)
+    if Stage.ILP in stages:
+        decision = solver.programs.decide(network, box, question, seconds=max(0.0, deadline - time.monotonic()))
+    if Stage.BITVECTOR in stages and decision.obstacle in _LEAVING_TIME:
         decision = solver.decide(network, box, question, seconds=max(0.0, deadline - time.monotonic()))
-        if decision.obstacle is Obstacle.TIME:
-            decision = replace(decision, reason=f"time: {seconds:g} s")
-    else:
-        reason = f"not decided by {', '.join(stages)}"
-        decision = Decision(Outcome.UNKNOWN, max(stages, key=ALL_STAGES.index), reason=reason, obstacle=Obstacle.STAGES)
+    if decision.obstacle is Obstacle.TIME:
+        decision = replace(decision, reason=f"time: {seconds:g} s")
     if decision.outcome is Outcome.UNKNOWN:
         return replace(decision, gap=gap, closest=closest)
     return _confirmed(decision, network, box, question)

@@ -79,7 +79,7 @@ def test_exit_codes_say_what_was_found(tmp_path: Path) -> None:
         ((*EASY, "--radius", "x"), "radius 'x'"),
         ((*EASY, "--target", "fbgem"), "unknown target 'fbgem'"),
         ((*EASY, "--timeout", "0"), "'timeout' must be a positive number"),
-        ((*EASY, "--stages", "ilp"), "stage 'ilp'"),
+        ((*EASY, "--stages", "luck"), "stage 'luck'"),
         ((*EASY, "--solver", "yices"), "yices"),
         ((*EASY, "--indices", "999"), "index 999"),
         ((*EASY, "--cluster", "none.json"), "no such scheduler file"),

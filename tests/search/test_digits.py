@@ -46,7 +46,7 @@ def test_the_pipeline_agrees_with_enumeration() -> None:
             decision = decide(network, edge.box, edge.question, solver=solver, seconds=60)
             assert decision.outcome is (Outcome.VIOLATED if edge.violated else Outcome.ROBUST)
             stages.add(decision.stage)
-    assert stages == {"intervals", "attack", "bitvector"}
+    assert stages == {"intervals", "attack", "ilp"}
 
 
 def test_an_edge_is_one_step_wide() -> None:

@@ -1,0 +1,71 @@
+"""Stage `ilp`: a question as integer linear programs, solved one after the other in a child process with hard limits.
+
+Its solver is CP-SAT, which computes in integers: where it finds a program infeasible, that counts.
+"""
+
+from dataclasses import dataclass
+
+from bvverify.closing import Closing
+from bvverify.encode.linear import encode_way
+from bvverify.errors import NotLinear
+from bvverify.network import StepNetwork
+from bvverify.queries import LevelBox, Robustness
+from bvverify.search.decision import Decision, Stage
+from bvverify.search.linear import linear_bounds
+from bvverify.search.solver_process import Solved, SolverProcess
+from bvverify.solvers import Status
+from bvverify.solvers.integer import CP_SAT, IntegerBackend, program_solver_version, solve_program
+
+
+@dataclass(frozen=True, eq=False)
+class ProgramQuestion:
+    """Request to the child."""
+
+    network: StepNetwork
+    box: LevelBox
+    question: Robustness
+
+
+class ProgramSolver(Closing):
+    """Answers questions with CP-SAT, one at a time; a context manager."""
+
+    def __init__(self, *, memory_bytes: int | None = None, cpu_seconds: float | None = None) -> None:
+        """Prepare the solver, with limits of memory and of CPU time per question; raise `SolverUnavailable` if it is
+        not installed.
+        """
+        self._process = SolverProcess(
+            "bvverify.search.ilp_worker",
+            stage=Stage.ILP,
+            label=f"{CP_SAT.name} {program_solver_version()}",
+            memory_bytes=memory_bytes,
+            cpu_seconds=cpu_seconds,
+        )
+
+    def decide(self, network: StepNetwork, box: LevelBox, question: Robustness, *, seconds: float) -> Decision:
+        """Return the solver's answer, or UNKNOWN with what stood in the way.
+
+        `seconds` of wall clock hold for bounds, for building the programs and for solving them together.
+        """
+        return self._process.decide(ProgramQuestion(network, box, question), seconds=seconds)
+
+    def close(self) -> None:
+        """End the child process."""
+        self._process.close()
+
+
+def solve_programs(request: ProgramQuestion, backend: IntegerBackend) -> Solved:
+    """Return whether some input of the box violates the property, in one of the ways that linear bounds do not
+    exclude; the way that they miss by most comes first.
+    """
+    bounded = linear_bounds(request.network, request.box, request.question)
+    for _, way in sorted(bounded.ways, key=lambda missed: -missed[0]):
+        try:
+            encoding = encode_way(request.network, request.box, way, values=bounded.values)
+        except NotLinear as refusal:
+            return Solved(Status.UNKNOWN, None, str(refusal))
+        answer = solve_program(encoding.program, backend)
+        if answer.solution is not None:
+            return Solved(answer.status, encoding.input_levels(request.box, answer.solution))
+        if answer.status is Status.UNKNOWN:
+            return Solved(answer.status, None, answer.reason)
+    return Solved(Status.UNSAT, None)
