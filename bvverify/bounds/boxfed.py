@@ -1,7 +1,8 @@
 """Units fed by the box: values f(max_i u_i(x)) where f is a staircase and every u_i is a sum of network inputs.
 
 For them a bound can be linear in the inputs and tighter than any line in the accumulator (Anderson et al., "Strong
-mixed-integer programming formulations for trained neural networks", 2020), because the inputs form a box.
+mixed-integer programming formulations for trained neural networks", 2020), because the inputs form a box.  It could be
+made for later layers as well, with the box around the values that they read; there it gained nothing.
 """
 
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ import numpy as np
 
 from bvverify.network import Affine, Gather, IntArray, Max, Step, StepNetwork
 
+_LARGEST = 1 << 24
+"""Groups with more weights than this are left out: their dense form would not fit."""
+
 
 @dataclass(frozen=True, eq=False)
 class BoxUnits:
     """The elements of one value that are fed by the box; U elements, F sums each, P inputs around each.
 
-    A first layer has F = 1 and P inputs; behind max pooling, F is the size of the window.
+    A dense first layer has F = 1 and reads all inputs; behind max pooling, F is the size of the window.
     """
 
     value: int
@@ -35,15 +39,23 @@ class BoxUnits:
 
 
 @dataclass(frozen=True, eq=False)
+class _Wire:
+    """Which network input each element of a value reads (-1: the padding), and the padding."""
+
+    elements: IntArray
+    padding: int
+
+
+@dataclass(frozen=True, eq=False)
 class _Sums:
     inputs: IntArray
     weight: IntArray
     offset: IntArray
 
 
-def box_units(network: StepNetwork) -> BoxUnits | None:
-    """Return the units fed by the box that lie furthest from the input, or None if there are none."""
-    wires: dict[int, tuple[IntArray, int]] = {0: (np.arange(network.values[0].lower.size), 0)}
+def box_units(network: StepNetwork) -> dict[int, BoxUnits]:
+    """Return the units fed by the box, by the number of their value."""
+    wires = {0: _Wire(np.arange(network.values[0].lower.size), 0)}
     sums: dict[int, _Sums] = {}
     stairs: dict[int, tuple[int, IntArray]] = {}  # value -> its staircase's node, accumulators (elements, F)
     for index, node in enumerate(network.nodes):
@@ -52,45 +64,47 @@ def box_units(network: StepNetwork) -> BoxUnits | None:
             case Gather() if source in wires and len(node.inputs) == 1:
                 if (wire := _rewired(wires[source], node.operation)) is not None:
                     wires[value] = wire
-            case Affine() if source in wires:
-                sums[value] = _sums(node.operation, *wires[source])
-            case Step() if source in sums:
-                stairs[value] = index, np.arange(len(sums[source].offset))[:, None]
             case Gather() if source in stairs and len(node.inputs) == 1 and (node.operation.indices >= 0).all():
                 stairs[value] = stairs[source][0], stairs[source][1][node.operation.indices.reshape(-1)]
+            case Affine() if source in wires:
+                if network.values[value].lower.size * node.operation.weight.shape[2] <= _LARGEST:
+                    sums[value] = _sums(node.operation, wires[source])
+            case Step() if source in sums:
+                stairs[value] = index, np.arange(len(sums[source].offset))[:, None]
             case Max() if source in stairs:
                 window = network.values[source].shape[-1]
                 stairs[value] = stairs[source][0], stairs[source][1].reshape(-1, window * stairs[source][1].shape[1])
-    wanted = [value for value in stairs if not isinstance(network.nodes[value - 1].operation, Gather)]
-    if not wanted:
-        return None
-    value = max(wanted)
-    step, forms = stairs[value]
-    operation = network.nodes[step].operation
-    assert isinstance(operation, Step)
-    channel = forms % len(operation.thresholds)
-    if (channel != channel[:, :1]).any():
-        return None
-    return _units(value, step, channel[:, 0], forms, sums[network.nodes[step].inputs[0]])
+    furthest = {step: value for value, (step, _) in stairs.items() if not _wires(network, value)}
+    units = {}
+    for step, value in furthest.items():
+        operation, forms = network.nodes[step].operation, stairs[value][1]
+        assert isinstance(operation, Step)
+        channel = forms % len(operation.thresholds)
+        if (channel == channel[:, :1]).all():
+            units[value] = _units(value, step, channel[:, 0], forms, sums[network.nodes[step].inputs[0]])
+    return units
 
 
-def _rewired(wire: tuple[IntArray, int], gather: Gather) -> tuple[IntArray, int] | None:
-    """Return which input each element reads (-1: the padding), and the padding; None if two paddings meet."""
-    elements, padding = wire
+def _wires(network: StepNetwork, value: int) -> bool:
+    return isinstance(network.nodes[value - 1].operation, Gather)
+
+
+def _rewired(wire: _Wire, gather: Gather) -> _Wire | None:
+    """Return the wire behind a Gather; None if two paddings meet."""
     indices = gather.indices.reshape(-1)
-    if (elements < 0).any() and (indices < 0).any() and padding != gather.padding:
+    if (wire.elements < 0).any() and (indices < 0).any() and wire.padding != gather.padding:
         return None
-    padding = gather.padding if (indices < 0).any() else padding
-    return np.where(indices >= 0, elements[np.maximum(indices, 0)], -1), padding
+    padding = gather.padding if (indices < 0).any() else wire.padding
+    return _Wire(np.where(indices >= 0, wire.elements[np.maximum(indices, 0)], -1), padding)
 
 
-def _sums(affine: Affine, elements: IntArray, padding: int) -> _Sums:
+def _sums(affine: Affine, wire: _Wire) -> _Sums:
     groups, outputs, inputs = affine.weight.shape
-    shape = (elements.size // (groups * inputs), groups, outputs, inputs)
-    read = np.broadcast_to(elements.reshape(-1, groups, 1, inputs), shape).reshape(-1, inputs)
+    shape = (wire.elements.size // (groups * inputs), groups, outputs, inputs)
+    read = np.broadcast_to(wire.elements.reshape(-1, groups, 1, inputs), shape).reshape(-1, inputs)
     weight = np.broadcast_to(affine.weight[None], shape).reshape(-1, inputs)
     offset = np.broadcast_to(affine.offset.reshape(1, groups, outputs), shape[:3]).reshape(-1)
-    constant = np.where(read < 0, weight, 0).sum(axis=1) * padding
+    constant = np.where(read < 0, weight, 0).sum(axis=1) * wire.padding
     return _Sums(read, np.where(read < 0, 0, weight), offset + constant)
 
 
@@ -98,7 +112,13 @@ def _units(value: int, step: int, channel: IntArray, forms: IntArray, sums: _Sum
     if forms.shape[1] == 1 and _distinct(sums.inputs):
         picked = forms[:, 0]
         return BoxUnits(
-            value, step, channel, forms, sums.inputs[picked], sums.weight[picked][:, None], sums.offset[forms]
+            value,
+            step,
+            channel,
+            forms,
+            sums.inputs[picked],
+            sums.weight[picked][:, None],
+            sums.offset[forms],
         )
     around = [np.unique(inputs[inputs >= 0]) for inputs in (sums.inputs[row] for row in forms)]
     most = max(1, *map(len, around))

@@ -40,12 +40,12 @@ class IntegerRows:
 class IntegerMultipliers:
     """Multipliers of `IntegerRows`: int64 [N, elements of the source] per non-linear node.
 
-    `slant` int64 [U, P], in units of 2**-SLANT_BITS, and `share` float [N, U] in [0, 1] choose slanted bounds.
+    `slanted` holds, for values whose units are fed by the box, slanted bounds int64 [U, P] in units of 2**-SLANT_BITS,
+    and how much of each coefficient goes through them, float [N, U] in [0, 1].
     """
 
     back: dict[int, IntArray]
-    slant: IntArray | None = None
-    share: Reals | None = None
+    slanted: dict[int, tuple[IntArray, Reals]]
 
 
 class Certifier:
@@ -68,9 +68,9 @@ class Certifier:
         for value in range(max(held), 0, -1):
             if (row := held.pop(value, None)) is None:
                 continue
-            box = self._hulls.box
-            if multipliers.slant is not None and box is not None and value == box.value:
-                row, part, constant = self._slanted(box, row, multipliers)
+            if value in multipliers.slanted:
+                box = self._hulls.boxes[value]
+                row, part, constant = self._slanted(box, row, *multipliers.slanted[value])
                 total = _sum(total, constant)
                 _add(held, 0, part)
             sources = self._network.nodes[value - 1].inputs
@@ -115,12 +115,9 @@ class Certifier:
         return self._made[index]
 
     def _slanted(
-        self, box: BoxUnits, row: IntArray, multipliers: IntegerMultipliers
+        self, box: BoxUnits, row: IntArray, slant: IntArray, share: Reals
     ) -> tuple[IntArray, IntArray, IntArray]:
         """Return what is left of the rows, what the slanted bounds make of the rest in the inputs, and the constant."""
-        slant, share = multipliers.slant, multipliers.share
-        assert slant is not None
-        assert share is not None
         part = np.floor(np.maximum(row, 0) * np.clip(share, 0, 1) / (1 << SLANT_BITS)).astype(np.int64)
         constant = _times(part, self._intercept(box, slant))
         inputs = self._network.values[0].lower.size
@@ -137,7 +134,7 @@ class Certifier:
         least, most = (
             end[box.sums].max(axis=1) for end in _flat(self._values[self._network.nodes[box.step].inputs[0]])
         )
-        hull, slopes = self._hulls.box_hull(least, most)
+        hull, slopes = self._hulls.box_hull(box, least, most)
         slope = np.rint(slopes * scale).astype(np.int64)
         _check(_largest(slope) * (_largest(hull.x) + _largest(box.offset)) + _largest(hull.y) * scale, 2)
         rise = np.maximum(hull.y[1] * scale - slope * hull.x[1], hull.y[2] * scale - slope * hull.x[2])

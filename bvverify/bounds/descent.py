@@ -5,7 +5,7 @@ met are kept.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,11 @@ from torch import Tensor
 
 from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation, Slanted
 
-_RATE_BACK, _RATE_SLANT, _RATE_SHARE = 0.1, 0.5, 0.1
+_RATE_BACK, _RATE_SLANT, _RATE_SHARE, _RATE_UNDER = 0.1, 0.5, 0.1, 0.6
+_FIRST_FACTOR = 0.3
 _MOMENTA = (0.5, 0.9)
+_ENOUGH = -0.01
+"""Bounds this low need not be lowered further: integers will confirm that they are negative."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,36 +31,79 @@ class Effort:
     """Of time.monotonic()."""
 
 
+class _Adam:
+    """Adam (Kingma and Ba, ICLR 2015) on tensors with a rate each; rates decay geometrically."""
+
+    def __init__(
+        self, rates: Sequence[tuple[Tensor, float]], effort: "Effort", *, momenta: tuple[float, float]
+    ) -> None:
+        self._parts = [(tensor, rate, torch.zeros_like(tensor), torch.zeros_like(tensor)) for tensor, rate in rates]
+        self._decay = effort.decay ** (1 / max(1, effort.steps))
+        self._momenta, self._taken = momenta, 0
+
+    def step(self) -> None:
+        """Move the tensors against their gradients, and forget these."""
+        first, second = self._momenta
+        factor = self._decay**self._taken
+        self._taken += 1
+        factor /= 1 - first**self._taken
+        with torch.no_grad():
+            for tensor, rate, mean, square in self._parts:
+                if tensor.grad is None:
+                    continue
+                mean.lerp_(tensor.grad, 1 - first)
+                square.mul_(second).addcmul_(tensor.grad, tensor.grad, value=1 - second)
+                spread = (square / (1 - second**self._taken)).sqrt_().add_(1e-12)
+                tensor.addcdiv_(mean, spread, value=-rate * factor)
+                tensor.grad = None
+
+
 @dataclass(frozen=True, eq=False)
-class Dual:
-    """Multipliers of N rows as descents carry them on: `back` as in Multipliers; slanted bounds are made from slopes
-    [A, U, F] of the sums and from `free` [A, U, P]; `share` [N, U].
+class Slants:
+    """Slanted bounds as descents carry them on: made from slopes [A, U, F] of the sums and from `free` [A, U, P];
+    `share` [N, U].
     """
 
+    slopes: Tensor
+    free: Tensor
+    share: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Slants":
+        return Slants(change(self.slopes), change(self.free), change(self.share))
+
+
+@dataclass(frozen=True, eq=False)
+class Dual:
+    """Multipliers of N rows as descents carry them on."""
+
     back: dict[int, Tensor]
-    slopes: Tensor | None
-    free: Tensor | None
-    share: Tensor | None
+    """[N, elements of the source] per non-linear node."""
+    slants: dict[int, Slants]
+    """Per value whose units are fed by the box."""
 
     @classmethod
     def stack(cls, duals: Sequence["Dual"]) -> "Dual":
         """Return the duals of several sub-problems as one."""
-        first = duals[0]
+        back = {index: torch.cat([dual.back[index] for dual in duals]) for index in duals[0].back}
+        slants = {
+            value: Slants(
+                *(
+                    torch.cat([getattr(dual.slants[value], name) for dual in duals])
+                    for name in ("slopes", "free", "share")
+                )
+            )
+            for value in duals[0].slants
+        }
+        return cls(back, slants)
 
-        def joined(name: str) -> Tensor | None:
-            return None if getattr(first, name) is None else torch.cat([getattr(dual, name) for dual in duals])
-
-        back = {index: torch.cat([dual.back[index] for dual in duals]) for index in first.back}
-        return cls(back, joined("slopes"), joined("free"), joined("share"))
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Dual":
+        """Return the dual with every tensor changed."""
+        back = {index: change(tensor) for index, tensor in self.back.items()}
+        return Dual(back, {value: slants.map(change) for value, slants in self.slants.items()})
 
     def row(self, index: int) -> "Dual":
-        """Return one row, if each has slanted bounds of its own."""
-
-        def one(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor[index : index + 1]
-
-        back = {node: tensor[index : index + 1] for node, tensor in self.back.items()}
-        return Dual(back, one(self.slopes), one(self.free), one(self.share))
+        """Return one row, where each has slanted bounds of its own."""
+        return self.map(lambda tensor: tensor[index : index + 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,186 +121,200 @@ class Descended:
 
 def first_dual(relaxation: Relaxation, situation: Situation, rows: Rows) -> Dual:
     """Return the multipliers of CROWN, and slanted bounds along each unit's chord."""
-    back = relaxation.start(situation, rows).back
-    if (box := situation.box) is None:
-        return Dual(back, None, None, None)
     count = len(rows.constant)
-    free = torch.zeros_like(box.middle)
-    share = box.bent.expand(count, -1).clone()
-    return Dual(back, box.chord.clone(), free, share)
+    slants = {
+        value: Slants(box.chord.clone(), torch.zeros_like(box.middle), box.bent.expand(count, -1).clone())
+        for value, box in situation.boxes.items()
+        if value <= max(rows.start)
+    }
+    return Dual(relaxation.start(situation, rows).back, slants)
+
+
+def slanted(relaxation: Relaxation, situation: Situation, slants: dict[int, Slants]) -> dict[int, Slanted]:
+    """Return the bounds that slants stand for."""
+    made = {}
+    for value, held in slants.items():
+        slant = relaxation.slant(value, held.slopes) + held.free
+        intercept = relaxation.intercept(value, situation.boxes[value], slant)
+        made[value] = Slanted(slant, intercept, held.share.clamp(0, 1) * situation.boxes[value].bent)
+    return made
 
 
 def multipliers(relaxation: Relaxation, situation: Situation, dual: Dual) -> Multipliers:
     """Return a dual as the multipliers that it stands for."""
-    if situation.box is None or dual.slopes is None or dual.free is None or dual.share is None:
-        return Multipliers(dual.back)
-    slant = relaxation.slant(dual.slopes) + dual.free
-    share = dual.share.clamp(0, 1) * situation.box.bent
-    return Multipliers(dual.back, Slanted(slant, relaxation.intercept(situation.box, slant), share))
+    return Multipliers(dual.back, slanted(relaxation, situation, dual.slants))
 
 
 def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dual, effort: Effort) -> Descended:
     """Lower the bounds of rows, each with slanted bounds of its own; stop early when all are negative."""
     scales = _scales(relaxation, situation, rows, start)
-    moved = {index: torch.zeros_like(back, requires_grad=True) for index, back in start.back.items()}
-    groups = [{"params": list(moved.values()), "lr": _RATE_BACK}]
-    slopes, free, share = start.slopes, start.free, start.share
-    slope_scale = free_scale = torch.zeros(())
-    if situation.box is not None and slopes is not None and free is not None and share is not None:
-        slant = (relaxation.slant(slopes) + free).abs()
-        free_scale = 0.7 * slant + 0.3 * slant.mean(2, keepdim=True)
-        slope_scale = 0.2 * situation.box.slope[..., None].expand_as(slopes)
-        slopes, free, share = (
-            torch.zeros_like(slopes, requires_grad=True),
-            torch.zeros_like(free, requires_grad=True),
-            share.clone().requires_grad_(),
-        )
-        groups += [{"params": [slopes, free], "lr": _RATE_SLANT}, {"params": [share], "lr": _RATE_SHARE}]
-
-    def dual() -> Dual:
-        back = {index: start.back[index] + scales[index] * moved[index] for index in moved}
-        if slopes is None or free is None or start.slopes is None or start.free is None:
-            return Dual(back, None, None, None)
-        return Dual(back, start.slopes + slope_scale * slopes, start.free + free_scale * free, share)
-
-    optimizer = torch.optim.Adam(groups, betas=_MOMENTA)
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, effort.decay ** (1 / max(1, effort.steps)))
-    best, least = _detached(start), torch.full_like(rows.constant, torch.inf)
+    moved = start.map(lambda tensor: torch.zeros_like(tensor, requires_grad=True))
+    rates = [(tensor, _RATE_BACK) for tensor in moved.back.values()]
+    for slants in moved.slants.values():
+        rates += [(slants.slopes, _RATE_SLANT), (slants.free, _RATE_SLANT), (slants.share, _RATE_SHARE)]
+    optimizer = _Adam(rates, effort, momenta=_MOMENTA)
+    # With gradients, the rows themselves tell the values at which the bounds are attained.
+    rows = Rows({value: row.clone().requires_grad_() for value, row in rows.start.items()}, rows.constant)
+    best, least = start, torch.full_like(rows.constant, torch.inf)
     primal: dict[int, Tensor] = {}
     coefficients: dict[int, Tensor] = {}
     averaged = 0
     for step in range(effort.steps + 1):
-        now = dual()
+        now = _combined(start, scales, moved)
         found = relaxation.bound(situation, rows, multipliers(relaxation, situation, now))
-        late = step >= effort.steps - effort.steps // 3 - 1
-        if late:
-            for tensor in found.coefficients.values():
-                if tensor.requires_grad:
-                    tensor.retain_grad()
-        optimizer.zero_grad()
+        for tensor in found.coefficients.values():
+            tensor.retain_grad()
         found.bound.sum().backward()
         better = found.bound.detach() < least
         best, least = _chosen(better, now, best), torch.minimum(least, found.bound.detach())
-        coefficients = {value: tensor.detach() for value, tensor in found.coefficients.items()}
-        if late:
+        if step >= effort.steps - effort.steps // 3 - 1:
             averaged += 1
+            coefficients = {value: tensor.detach() for value, tensor in found.coefficients.items()}
             for value, tensor in found.coefficients.items():
-                if tensor.requires_grad and tensor.grad is not None:
-                    primal[value] = primal[value] + tensor.grad if value in primal else tensor.grad.clone()
-        if (least < 0).all() or time.monotonic() > effort.deadline:
+                assert tensor.grad is not None
+                primal[value] = primal[value] + tensor.grad if value in primal else tensor.grad.clone()
+        if (least < _ENOUGH).all() or time.monotonic() > effort.deadline:
             break
         optimizer.step()
-        schedule.step()
-        if share is not None:
-            with torch.no_grad():
-                share.clamp_(0, 1)
-    primal = {value: total / max(1, averaged) for value, total in primal.items()}
+        for row in rows.start.values():
+            row.grad = None
+    primal = {value: total / averaged for value, total in primal.items()}
     return Descended(best, least, primal, coefficients)
 
 
+@dataclass(frozen=True, eq=False)
+class Assumed:
+    """Multipliers of N rows under the assumption of a claim: `factor` [N, 1] times the claim's own, plus `rest`.
+
+    `shares` [N, U] per value whose units are fed by the box.
+    """
+
+    factor: Tensor
+    rest: dict[int, Tensor]
+    shares: dict[int, Tensor]
+
+    def rows(self, chosen: Tensor) -> "Assumed":
+        """Return some of the rows."""
+        rest = {index: tensor[chosen] for index, tensor in self.rest.items()}
+        return Assumed(self.factor[chosen], rest, {value: tensor[chosen] for value, tensor in self.shares.items()})
+
+    def multipliers(self, situation: Situation, proof: Multipliers) -> Multipliers:
+        """Return the multipliers of the rows together with the claim, whose own are `proof`."""
+        back = {index: self.factor * proof.back[index] + rest for index, rest in self.rest.items()}
+        slanted = {
+            value: Slanted(
+                proof.slanted[value].slant,
+                proof.slanted[value].intercept,
+                share.clamp(0, 1) * situation.boxes[value].bent,
+            )
+            for value, share in self.shares.items()
+        }
+        return Multipliers(back, slanted)
+
+
+def first_assumed(relaxation: Relaxation, situation: Situation, rows: Rows, proof: Dual) -> Assumed:
+    """Return the multipliers of CROWN for the rows, and a little of the claim."""
+    count = len(rows.constant)
+    own = relaxation.start(situation, rows).back
+    rest = {index: own.get(index, torch.zeros(count, back.shape[1])) for index, back in proof.back.items()}
+    shares = {value: slants.share.expand(count, -1).clone() for value, slants in proof.slants.items()}
+    return Assumed(torch.full((count, 1), _FIRST_FACTOR), rest, shares)
+
+
 def descend_under(
-    relaxation: Relaxation, situation: Situation, rows: Rows, claim: Rows, proof: Dual, effort: Effort
-) -> tuple[Dual, Tensor]:
+    relaxation: Relaxation, situation: Situation, rows: Rows, claim: Rows, proof: Dual, start: Assumed, effort: Effort
+) -> Assumed:
     """Lower the bounds of N rows on the part of one sub-problem where a claim's form is not negative (INVPROP: Kotha
     et al., NeurIPS 2023): a multiple of the form, with a free factor, is added to each row.
 
-    `proof` is the claim's own dual: its slanted bounds serve all rows, and multiples of its multipliers are where the
-    rows start.  Returns the rows' duals and the factors [N].
+    `proof` is the claim's own dual: its slanted bounds serve all rows.
     """
-    count = len(rows.constant)
-    base = relaxation.start(situation, rows).back
-    slanted = multipliers(relaxation, situation, proof).slanted
-    factor = torch.full((count, 1), 0.3, requires_grad=True)
+    own = multipliers(relaxation, situation, proof)
+    factor = start.factor.clone().requires_grad_()
     moved, scales = {}, {}
-    for index, back in proof.back.items():
-        moved[index] = torch.zeros(count, back.shape[1], requires_grad=True)
-        scales[index] = 0.3 * back.abs() + 0.1 * back.abs().mean()
-        if index in base:
-            scales[index] = scales[index] + 0.3 * base[index].abs() + 0.1 * base[index].abs().mean(1, keepdim=True)
-    params = [factor, *moved.values()]
-    share = None
-    if slanted is not None:
-        share = slanted.share.expand(count, -1).clone().requires_grad_()
-        params.append(share)
-    optimizer = torch.optim.Adam(params, lr=_RATE_BACK, betas=(0.8, 0.98))
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, effort.decay ** (1 / max(1, effort.steps)))
-
-    def dual() -> Dual:
-        back = {
-            index: factor * proof.back[index] + scales[index] * moved[index] + (base[index] if index in base else 0)
-            for index in moved
-        }
-        return Dual(back, proof.slopes, proof.free, share)
-
-    best = _detached(dual())
-    kept, least = factor.detach().clone(), torch.full_like(rows.constant, torch.inf)
+    for index, rest in start.rest.items():
+        back = proof.back[index].abs()
+        moved[index] = torch.zeros_like(rest, requires_grad=True)
+        scales[index] = 0.3 * (back + rest.abs()) + 0.1 * (back.mean() + rest.abs().mean(1, keepdim=True))
+    shares = {value: share.clone().requires_grad_() for value, share in start.shares.items()}
+    rates = [(tensor, _RATE_UNDER) for tensor in (factor, *moved.values(), *shares.values())]
+    optimizer = _Adam(rates, effort, momenta=_MOMENTA)
+    best, least = start, torch.full_like(rows.constant, torch.inf)
     for step in range(effort.steps + 1):
-        now = dual()
+        now = Assumed(factor, {index: start.rest[index] + scales[index] * moved[index] for index in moved}, shares)
         added = dict(rows.start)
         for value, row in claim.start.items():
             added[value] = added[value] + factor * row if value in added else factor * row
         together = Rows(added, rows.constant + factor[:, 0] * claim.constant)
-        own = Multipliers(now.back)
-        if slanted is not None and share is not None and situation.box is not None:
-            own = Multipliers(
-                now.back, Slanted(slanted.slant, slanted.intercept, share.clamp(0, 1) * situation.box.bent)
-            )
-        found = relaxation.bound(situation, together, own).bound
+        found = relaxation.bound(situation, together, now.multipliers(situation, own)).bound
         with torch.no_grad():
-            better = found < least
-            best, kept = _chosen(better, now, best), torch.where(better[:, None], factor, kept)
+            better = (found < least)[:, None]
+            best = Assumed(
+                torch.where(better, factor, best.factor),
+                {index: torch.where(better, tensor, best.rest[index]) for index, tensor in now.rest.items()},
+                {value: torch.where(better, share, best.shares[value]) for value, share in shares.items()},
+            )
             least = torch.minimum(least, found)
         if step == effort.steps or time.monotonic() > effort.deadline:
             break
-        optimizer.zero_grad()
         found.sum().backward()
         optimizer.step()
-        schedule.step()
         with torch.no_grad():
             factor.clamp_(min=0)
-            if share is not None:
-                share.clamp_(0, 1)
-    return best, kept[:, 0]
+    return best
 
 
-def _scales(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dual) -> dict[int, Tensor]:
+def _combined(start: Dual, scales: Dual, moved: Dual) -> Dual:
+    """Return start + scales * moved; shares stay in [0, 1]."""
+    back = {index: tensor + scales.back[index] * moved.back[index] for index, tensor in start.back.items()}
+    slants = {}
+    for value, held in start.slants.items():
+        scale, change = scales.slants[value], moved.slants[value]
+        slants[value] = Slants(
+            held.slopes + scale.slopes * change.slopes,
+            held.free + scale.free * change.free,
+            (held.share + change.share).clamp(0, 1),
+        )
+    return Dual(back, slants)
+
+
+def _scales(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dual) -> Dual:
     """Return by how much multipliers may move in one step, relative to the rates: as much as matters to the bound."""
     with torch.no_grad():
         met = relaxation.bound(situation, rows, multipliers(relaxation, situation, start)).coefficients
-    scales = {}
-    for index, back in start.back.items():
+    back = {}
+    for index, tensor in start.back.items():
         size = met[index + 1].abs()
         size = torch.maximum(size, 0.3 * size.mean(1, keepdim=True))
         if index in situation.lines:
             lines = situation.lines[index]
             rise = (lines.y[:, 3] - lines.y[:, 0]) / (lines.x[:, 3] - lines.x[:, 0]).clamp(min=1)
             slope = torch.maximum(lines.above, rise)
-            scales[index] = size * torch.maximum(slope, 0.1 * slope.mean(1, keepdim=True))
+            back[index] = size * torch.maximum(slope, 0.1 * slope.mean(1, keepdim=True))
         else:
-            repeat = back.shape[1] // size.shape[1]
-            scales[index] = size.repeat_interleave(repeat, dim=1)
-    return scales
+            back[index] = size.repeat_interleave(tensor.shape[1] // size.shape[1], dim=1)
+    slants = {}
+    for value, held in start.slants.items():
+        slant = (relaxation.slant(value, held.slopes) + held.free).abs()
+        free = 0.7 * slant + 0.3 * slant.mean(2, keepdim=True)
+        slopes = 0.2 * situation.boxes[value].slope[..., None].expand_as(held.slopes)
+        slants[value] = Slants(slopes, free, torch.ones_like(held.share))
+    return Dual(back, slants)
 
 
 def _chosen(better: Tensor, new: Dual, old: Dual) -> Dual:
-    """Return the new rows where they are better."""
+    """Return the new rows where they are better, the old ones elsewhere."""
 
-    def pick(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-        if first is None or second is None or len(first) != len(better):
-            return first if first is None else first.detach()
+    def pick(first: Tensor, second: Tensor) -> Tensor:
         return torch.where(better.reshape(-1, *[1] * (first.dim() - 1)), first.detach(), second)
 
-    back = {}
-    for index in new.back:
-        chosen = pick(new.back[index], old.back[index])
-        assert chosen is not None
-        back[index] = chosen
-    return Dual(back, pick(new.slopes, old.slopes), pick(new.free, old.free), pick(new.share, old.share))
-
-
-def _detached(dual: Dual) -> Dual:
-    def one(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.detach().clone()
-
-    back = {index: tensor.detach().clone() for index, tensor in dual.back.items()}
-    return Dual(back, one(dual.slopes), one(dual.free), one(dual.share))
+    back = {index: pick(tensor, old.back[index]) for index, tensor in new.back.items()}
+    slants = {
+        value: Slants(
+            pick(held.slopes, old.slants[value].slopes),
+            pick(held.free, old.slants[value].free),
+            pick(held.share, old.slants[value].share),
+        )
+        for value, held in new.slants.items()
+    }
+    return Dual(back, slants)

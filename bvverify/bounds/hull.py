@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from bvverify.bounds.boxfed import box_units
+from bvverify.bounds.boxfed import BoxUnits, box_units
 from bvverify.network import ALWAYS, NEVER, Clamp, IntArray, Lookup, Step, StepNetwork
 from bvverify.network.staircase import count_reached
 
@@ -119,8 +119,8 @@ class NetworkHulls:
 
     def __init__(self, network: StepNetwork) -> None:
         self.network = network
-        self.box = box_units(network)
-        """The units that slanted bounds are made for."""
+        self.boxes = box_units(network)
+        """The units that slanted bounds are made for, by the number of their value."""
         self.makers = {
             index: HullMaker(node.operation)
             for index, node in enumerate(network.nodes)
@@ -131,13 +131,12 @@ class NetworkHulls:
         """Return the hulls of one node's elements on intervals of its source."""
         return self.makers[index].hull(lower, upper)
 
-    def box_hull(self, lower: IntArray, upper: IntArray) -> tuple[Hull, Reals]:
-        """Return the hulls of the units fed by the box, whose largest sums lie in [lower, upper], int64 [U] each, and
-        the slopes of their staircases, float64 [U].
+    def box_hull(self, box: BoxUnits, lower: IntArray, upper: IntArray) -> tuple[Hull, Reals]:
+        """Return the hulls of units whose largest sums lie in [lower, upper], int64 [U] each, and the slopes of their
+        staircases, float64 [U].
         """
-        assert self.box is not None
-        maker = self.makers[self.box.step]
-        return maker.rows(self.box.channel, lower, upper), maker.channel_slopes[self.box.channel]
+        maker = self.makers[box.step]
+        return maker.rows(box.channel, lower, upper), maker.channel_slopes[box.channel]
 
 
 def _clamp_hull(clamp: Clamp, lower: IntArray, upper: IntArray) -> Hull:

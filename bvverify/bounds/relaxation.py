@@ -56,7 +56,8 @@ class Multipliers:
     """One multiplier per row and element of every non-linear node; [N, elements of the node's source]."""
 
     back: dict[int, Tensor]
-    slanted: Slanted | None = None
+    slanted: dict[int, Slanted] = field(default_factory=dict)
+    """By the number of the units' value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,8 @@ class Situation:
     """Per Max: lower and upper ends of its source, [S, places, window]."""
     factors: dict[int, tuple[Tensor, Tensor]]
     """Per Product: the four corners, [S, 4, elements] of both sources."""
-    box: "BoxSituation | None"
+    boxes: dict[int, "BoxSituation"]
+    """Per value whose units are fed by the box."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,19 @@ class BoxSituation:
 
 
 @dataclass(frozen=True, eq=False)
+class _Box:
+    """Units fed by the box as tensors."""
+
+    weight: Tensor
+    offset: Tensor
+    inputs: Tensor
+    size: int
+    """Number of network inputs."""
+    dense: bool
+    """Whether every unit reads all inputs in their order."""
+
+
+@dataclass(frozen=True, eq=False)
 class Bounded:
     """Upper bounds [N] of rows, with what led to them."""
 
@@ -128,13 +143,7 @@ class Relaxation:
             for index, node in enumerate(self.network.nodes)
             if isinstance(node.operation, Gather)
         }
-        self.box = hulls.box
-        if self.box is not None:
-            self._box_weight = self._tensor(self.box.weight)
-            self._box_offset = self._tensor(self.box.offset)
-            self._box_inputs = torch.tensor(np.maximum(self.box.inputs, 0), device=device)
-            everywhere = np.arange(self.network.values[0].lower.size)
-            self._box_dense = self.box.inputs.shape[1] == len(everywhere) and (self.box.inputs == everywhere).all()
+        self._boxes = {value: self._box(units) for value, units in hulls.boxes.items()}
 
     def situation(self, problems: Sequence[Values]) -> Situation:
         """Return the hulls of sub-problems, given the bounds of all values in each."""
@@ -167,23 +176,26 @@ class Relaxation:
             lines,
             windows,
             factors,
-            None if self.box is None else self._box_situation(self.box, ends),
+            {value: self._box_situation(units, ends) for value, units in self.hulls.boxes.items()},
         )
 
-    def intercept(self, box: BoxSituation, slant: Tensor) -> Tensor:
+    def intercept(self, value: int, box: BoxSituation, slant: Tensor) -> Tensor:
         """Return the least k [A, U] with y <= slant . x + k on the box, for slant [A, U, P].
 
         Either y is at its lowest level, or it is below the line above its stairs; both are bounded on the whole box.
         """
         lowest = box.least + (box.radius * slant.abs() - box.middle * slant).sum(2)
-        forms = box.slope[..., None, None] * self._box_weight - slant[:, :, None, :]
+        forms = box.slope[..., None, None] * self._boxes[value].weight - slant[:, :, None, :]
         risen = (box.middle[:, :, None] * forms + box.radius[:, :, None] * forms.abs()).sum(3)
-        risen = risen + box.slope[..., None] * self._box_offset + box.rise[..., None]
+        risen = risen + box.slope[..., None] * self._boxes[value].offset + box.rise[..., None]
         return torch.maximum(lowest, risen.amax(2))
 
-    def slant(self, slopes: Tensor) -> Tensor:
+    def slant(self, value: int, slopes: Tensor) -> Tensor:
         """Return the vectors [A, U, P] that add up the sums of each unit with slopes [A, U, F]."""
-        return torch.einsum("auf,ufp->aup", slopes, self._box_weight)
+        weight = self._boxes[value].weight
+        if weight.shape[1] == 1:
+            return slopes * weight[:, 0]
+        return torch.einsum("auf,ufp->aup", slopes, weight)
 
     def start(self, situation: Situation, rows: Rows) -> Multipliers:
         """Return the multipliers that CROWN would choose (Zhang et al., NeurIPS 2018)."""
@@ -203,11 +215,11 @@ class Relaxation:
             if (row := held.pop(value, None)) is None:
                 continue
             met[value] = row
-            slanted = None if multipliers is None else multipliers.slanted
-            if slanted is not None and self.box is not None and value == self.box.value:
+            slanted = None if multipliers is None else multipliers.slanted.get(value)
+            if slanted is not None:
                 part = row.clamp(min=0) * slanted.share
                 total = total + (part * slanted.intercept).sum(1)
-                _add(held, 0, self._spread(part, slanted.slant))
+                _add(held, 0, self._spread(value, part, slanted.slant))
                 row = row - part
             index, sources = value - 1, self.network.nodes[value - 1].inputs
             match self.network.nodes[index].operation:
@@ -261,13 +273,19 @@ class Relaxation:
         total = total.index_add(1, torch.where(wires < 0, sum(sizes), wires), row)
         return list(total[:, :-1].split(sizes, dim=1)), total[:, -1] * gather.padding
 
-    def _spread(self, part: Tensor, slant: Tensor) -> Tensor:
+    def _spread(self, value: int, part: Tensor, slant: Tensor) -> Tensor:
         """Return the coefficients in the inputs of part [N, U] times slant [A, U, P]."""
-        if self._box_dense:
+        box = self._boxes[value]
+        if box.dense:
             return part @ slant[0] if len(slant) == 1 else torch.einsum("nu,nup->np", part, slant)
         weighted = (part[..., None] * slant).reshape(len(part), -1)
-        inputs = self.network.values[0].lower.size
-        return torch.zeros(len(part), inputs, device=self.device).index_add(1, self._box_inputs.reshape(-1), weighted)
+        return torch.zeros(len(part), box.size, device=self.device).index_add(1, box.inputs.reshape(-1), weighted)
+
+    def _box(self, units: BoxUnits) -> "_Box":
+        size = self.network.values[0].lower.size
+        dense = units.inputs.shape[1] == size and bool((units.inputs == np.arange(size)).all())
+        inputs = torch.tensor(np.maximum(units.inputs, 0), device=self.device)
+        return _Box(self._tensor(units.weight), self._tensor(units.offset), inputs, size, dense)
 
     def _lines(self, index: int, low: IntArray, high: IntArray) -> Lines:
         count = len(low)
@@ -290,7 +308,7 @@ class Relaxation:
         sums = self.network.nodes[box.step].inputs[0]
         least, most = (end[:, box.sums] for end in ends[sums])
         lines = [
-            _raised(*self.hulls.box_hull(one.max(axis=1), other.max(axis=1)))
+            _raised(*self.hulls.box_hull(box, one.max(axis=1), other.max(axis=1)))
             for one, other in zip(least, most, strict=True)
         ]
         lowest, slope, rise, bent, chord = (

@@ -1,0 +1,438 @@
+"""Stage `branch`: branch and bound with the relaxation of `bvverify.bounds`; proves, and hints at violations.
+
+A way to violate the property implies a linear inequality, its claim.  A sub-problem is closed when the relaxation says
+that the claim's form stays below its threshold, and exact integers say so too.  Before a sub-problem is split, all
+accumulators are bounded under the assumption that the claim holds (INVPROP); these bounds are exact integers as well,
+so that what remains to be searched is always an exact set.  A split cuts an accumulator's interval at a threshold: the
+result is at most k, or at least k + 1, which is one rule for the phases of ReLUs, saturation, and rounding.
+"""
+
+import heapq
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bvverify.bounds.certificate import SLANT_BITS, Certifier, IntegerMultipliers, IntegerRows
+from bvverify.bounds.descent import (
+    Assumed,
+    Descended,
+    Dual,
+    Effort,
+    descend,
+    descend_under,
+    first_assumed,
+    first_dual,
+    multipliers,
+)
+from bvverify.bounds.hull import NetworkHulls
+from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation
+from bvverify.network import Affine, IntArray, Step, StepNetwork
+from bvverify.queries import LevelBox, Overtaking
+from bvverify.search.claims import Claim, claim
+
+Bounds = tuple[IntArray, IntArray]
+Reals = npt.NDArray[np.float64]
+
+_FLAT = 0.75
+"""Staircases with a longer flat part than this many levels are worth smaller intervals."""
+TIGHT = True
+_SCALES = (36, 30, 24)
+"""Bits of the integers that one level of a certified row is, tried in turn until 64 bits suffice."""
+
+
+@dataclass(frozen=True)
+class BranchBudget:
+    """How much work the search may do; equal budgets give equal answers."""
+
+    nodes: int = 100_000
+    """Sub-problems, for all ways together."""
+    batch: int = 8
+    """Sub-problems that are split at a time."""
+    first_steps: int = 200
+    steps: int = 40
+    tighten_steps: int = 20
+    rounds: int = 30
+    """Rounds of bounds under the assumption, at most, before the first split."""
+
+
+@dataclass(frozen=True, eq=False)
+class Branched:
+    """What branch and bound found about all ways to violate a property."""
+
+    proved: bool
+    nodes: int
+    """Sub-problems looked at."""
+    missing: float
+    """The largest bound of an open claim above its threshold, in output levels; 0 when proved."""
+    hints: list[IntArray]
+    """Inputs of the box near which violations are worth looking for."""
+
+
+@dataclass(eq=False)
+class _Problem:
+    """A sub-problem: bounds of all values, and the dual that bounds its claim."""
+
+    values: list[Bounds]
+    dual: Dual | None
+    bound: float = np.inf
+    found: Descended | None = None
+    depth: int = 0
+    closed: bool = False
+
+
+def branch(
+    network: StepNetwork,
+    box: LevelBox,
+    ways: Sequence[Sequence[Overtaking]],
+    values: Sequence[Bounds],
+    *,
+    budget: BranchBudget,
+    deadline: float,
+) -> Branched:
+    """Try to exclude all ways to violate a property on `box`, until `deadline` (of time.monotonic).
+
+    `values`: bounds of every value of the network on the box.
+    """
+    relaxation = Relaxation(NetworkHulls(network))
+    nodes, missing = 0, 0.0
+    hints: list[IntArray] = []
+    open_: list[_Search] = []
+    for way in ways:
+        searches = [
+            _Search(relaxation, box, implied, budget, deadline)
+            for implied in (claim(network, values, part) for part in way)
+            if implied is not None
+        ]
+        if len(searches) < len(way):
+            continue
+        # One part that is impossible excludes the way: the one whose claim is furthest from holding is pursued.
+        open_.append(min(searches, key=lambda search: search.start(list(values))))
+    for phase in (_Search.bound_root, _Search.split):
+        for search in sorted(open_, key=lambda search: search.bound):
+            phase(search)
+        open_ = [search for search in open_ if not search.closed]
+    for search in open_:
+        nodes += search.nodes
+        missing = max(missing, search.missing)
+        hints += search.hints
+    return Branched(not open_, nodes, missing, hints)
+
+
+class _Search:
+    """Branch and bound on one claim."""
+
+    def __init__(
+        self, relaxation: Relaxation, box: LevelBox, implied: Claim, budget: BranchBudget, deadline: float
+    ) -> None:
+        self._relaxation, self._network = relaxation, relaxation.network
+        self._box, self._claim, self._budget, self._deadline = box, implied, budget, deadline
+        self._row = _tensor(implied.row / implied.unit)[None]
+        self._constant = (implied.constant - implied.threshold) / implied.unit
+        self.nodes = 0
+        self.missing = 0.0
+        self.hints: list[IntArray] = []
+        self._root = _Problem([], None)
+        self._assumed: dict[int, Assumed] = {}
+
+    def start(self, values: list[Bounds]) -> float:
+        """Bound the whole box without effort; return the bound, in levels above the threshold."""
+        self._root = _Problem(values, None)
+        self._descend([self._root], 0)
+        return self._root.bound
+
+    @property
+    def bound(self) -> float:
+        return self._root.bound
+
+    @property
+    def closed(self) -> bool:
+        return self._root.closed
+
+    def bound_root(self) -> None:
+        """Bound the whole box, and accumulators where the claim holds, as long as it helps."""
+        root = self._root
+        self.nodes += 1
+        if not root.closed:
+            self._descend([root], self._budget.first_steps)
+        for _ in range(self._budget.rounds):
+            before = root.bound
+            if root.closed or self._over() or not self._tighten(root):
+                break
+            if not root.closed:
+                self._descend([root], self._budget.steps * 2)
+            if before - root.bound < 0.02 * root.bound:
+                break
+        self.missing = root.bound
+
+    def split(self) -> None:
+        """Search until the claim is excluded or the budget is spent."""
+        if not self._root.closed and not self._over():
+            self._branch(self._root)
+
+    def _branch(self, root: _Problem) -> None:
+        open_: list[tuple[float, int, _Problem]] = [(-root.bound, 0, root)]
+        count = 0
+        while open_ and not self._over():
+            taken = [heapq.heappop(open_)[2] for _ in range(min(self._budget.batch, len(open_)))]
+            children = [child for problem in taken for child in self._split(problem)]
+            self.nodes += len(children)
+            children = [child for child in children if not child.closed]
+            if not children:
+                continue
+            self._descend(children, self._budget.steps)
+            for child in children:
+                if TIGHT and not child.closed and not self._over() and self._tighten(child):
+                    self._descend([child], self._budget.steps)
+                if not child.closed:
+                    count += 1
+                    heapq.heappush(open_, (-child.bound, count, child))
+        self.missing = max((-key for key, _, _ in open_), default=0.0)
+        root.closed = not open_
+
+    def _over(self) -> bool:
+        return self.nodes >= self._budget.nodes or time.monotonic() > self._deadline
+
+    # Bounds of the claim
+
+    def _rows(self, count: int) -> Rows:
+        return Rows({self._claim.value: self._row.expand(count, -1)}, torch.full((count,), self._constant))
+
+    def _descend(self, problems: list[_Problem], steps: int) -> None:
+        """Lower the bounds of sub-problems, and close those that integers exclude."""
+        situation = self._relaxation.situation([problem.values for problem in problems])
+        rows = self._rows(len(problems))
+        duals = [problem.dual for problem in problems if problem.dual is not None]
+        start = Dual.stack(duals) if duals else first_dual(self._relaxation, situation, rows)
+        found = descend(self._relaxation, situation, rows, start, Effort(steps, 0.01, self._deadline))
+        for index, problem in enumerate(problems):
+            problem.dual = found.dual.row(index)
+            problem.bound = min(
+                problem.bound, float(found.bound[index])
+            )  # what was proved of the whole holds of a part
+            problem.found = Descended(
+                problem.dual,
+                found.bound[index : index + 1],
+                {value: tensor[index] for value, tensor in found.primal.items()},
+                {value: tensor[index] for value, tensor in found.coefficients.items()},
+            )
+            if float(found.bound[index]) < 0:
+                problem.closed = self._certified(problem)
+
+    def _certified(self, problem: _Problem) -> bool:
+        assert problem.dual is not None
+        situation = self._relaxation.situation([problem.values])
+        found = multipliers(self._relaxation, situation, problem.dual)
+        certifier = Certifier(self._relaxation.hulls, problem.values)
+        for bits in _SCALES:
+            shift = max(0, bits - int(self._claim.unit).bit_length())
+            rows = IntegerRows(
+                {self._claim.value: self._claim.row[None] << shift},
+                np.array([self._claim.constant - self._claim.threshold], dtype=np.int64) << shift,
+            )
+            most = certifier.greatest(rows, _integers(found, self._claim.unit * 2.0**shift))
+            if most is not None:
+                return bool(most[0] < 0)
+        return False
+
+    # Bounds of accumulators where the claim holds
+
+    def _tighten(self, problem: _Problem) -> bool:
+        """Bound the sources of staircases where the claim holds; return whether some interval became smaller."""
+        changed = False
+        assert problem.dual is not None
+        for index in sorted(problem.dual.back):
+            if self._over() or problem.closed:
+                break
+            if index in self._relaxation.hulls.makers:
+                changed |= self._tighten_value(problem, self._network.nodes[index].inputs[0], index)
+        return changed
+
+    def _tighten_value(self, problem: _Problem, value: int, index: int) -> bool:
+        low, high = (end.reshape(-1) for end in problem.values[value])
+        hull = self._relaxation.hulls.hull(index, *problem.values[value])
+        slopes = self._relaxation.hulls.makers[index].slopes(len(low))
+        slopes = np.where(np.isfinite(slopes), slopes, 1.0)
+        # Where the staircase only rises, smaller intervals would not help.
+        flat = np.maximum(hull.x[1] - hull.x[0], hull.x[3] - hull.x[4]) * slopes
+        elements = np.flatnonzero((hull.y[3] > hull.y[0]) & (flat > _FLAT))
+        if not len(elements):
+            return False
+        situation = self._relaxation.situation([problem.values])
+        bits = _SCALES[0]
+        slopes = slopes[elements]
+        weight = np.maximum(1, np.rint(slopes * 2.0**bits)).astype(np.int64)
+        count = len(elements)
+        unit = np.zeros((2 * count, len(low)), dtype=np.int64)
+        unit[np.arange(count), elements] = weight
+        unit[count + np.arange(count), elements] = -weight
+        rows = Rows({value: _tensor(unit / 2.0**bits)}, torch.zeros(2 * count))
+        assert problem.dual is not None
+        chosen = torch.tensor(np.concatenate([elements, len(low) + elements]))
+        if value in self._assumed:
+            start = self._assumed[value].rows(chosen)
+        else:
+            start = first_assumed(self._relaxation, situation, rows, problem.dual)
+        effort = Effort(self._budget.tighten_steps, 0.03, self._deadline)
+        best = descend_under(self._relaxation, situation, rows, self._rows(1), problem.dual, start, effort)
+        self._remember(value, len(low), chosen, best)
+        most = self._certified_under(problem, situation, value, unit, best)
+        if most is None:
+            return False
+        upper, lower = high.copy(), low.copy()
+        upper[elements] = np.minimum(upper[elements], most[:count] // weight)
+        lower[elements] = np.maximum(lower[elements], -(most[count:] // weight))
+        if (lower > upper).any():
+            problem.closed = True
+            return True
+        if (lower == low).all() and (upper == high).all():
+            return False
+        shape = problem.values[value][0].shape
+        problem.values[value] = lower.reshape(shape), upper.reshape(shape)
+        problem.closed = not _propagate(self._network, problem.values)
+        return True
+
+    def _remember(self, value: int, elements: int, chosen: Tensor, best: Assumed) -> None:
+        """Keep multipliers to start from next time."""
+        if value not in self._assumed:
+            factor = torch.full((2 * elements, 1), 0.3)
+            rest = {index: torch.zeros(2 * elements, tensor.shape[1]) for index, tensor in best.rest.items()}
+            shares = {fed: torch.ones(2 * elements, tensor.shape[1]) for fed, tensor in best.shares.items()}
+            self._assumed[value] = Assumed(factor, rest, shares)
+        kept = self._assumed[value]
+        kept.factor[chosen] = best.factor.detach()
+        for index, tensor in best.rest.items():
+            kept.rest[index][chosen] = tensor.detach()
+        for fed, tensor in best.shares.items():
+            kept.shares[fed][chosen] = tensor.detach()
+
+    def _certified_under(
+        self, problem: _Problem, situation: Situation, value: int, unit: IntArray, best: Assumed
+    ) -> IntArray | None:
+        """Return int64 [rows] that the rows `unit` do not exceed where the claim holds."""
+        assert problem.dual is not None
+        scale = 2.0 ** _SCALES[0]
+        factor = best.factor[:, 0].detach().numpy().astype(np.float64)
+        added = np.maximum(0, np.rint(factor * scale / self._claim.unit)).astype(np.int64)
+        start = {value: unit}
+        part = added[:, None] * self._claim.row[None]
+        start[self._claim.value] = start[self._claim.value] + part if self._claim.value == value else part
+        rows = IntegerRows(start, added * (self._claim.constant - self._claim.threshold))
+        found = best.multipliers(situation, multipliers(self._relaxation, situation, problem.dual))
+        return Certifier(self._relaxation.hulls, problem.values).greatest(rows, _integers(found, scale))
+
+    # Splits
+
+    def _split(self, problem: _Problem) -> list[_Problem]:
+        """Return the two halves of a sub-problem, without those that are empty; nothing if it cannot be split."""
+        assert problem.found is not None
+        index, element, threshold = self._best_split(problem)
+        value = self._network.nodes[index].inputs[0]
+        children = []
+        for end, limit in ((1, threshold - 1), (0, threshold)):
+            values = list(problem.values)
+            ends = [array.copy() for array in values[value]]
+            ends[end].reshape(-1)[element] = limit
+            values[value] = ends[0], ends[1]
+            child = _Problem(values, problem.dual, problem.bound, depth=problem.depth + 1)
+            child.closed = not _propagate(self._network, values)
+            children.append(child)
+        return children
+
+    def _best_split(self, problem: _Problem) -> tuple[int, int, int]:
+        """Return the node, the element and the threshold where the relaxation is furthest from the staircase."""
+        assert problem.found is not None
+        assert problem.dual is not None
+        best: tuple[float, int, int, int] = (-1.0, -1, -1, -1)
+        for index in problem.dual.back:
+            step = self._network.nodes[index].operation
+            if not isinstance(step, Step):
+                continue
+            candidate = self._candidate(problem, index, step)
+            if candidate is not None and candidate[0] > best[0]:
+                best = candidate
+        return best[1:]
+
+    def _candidate(self, problem: _Problem, index: int, step: Step) -> tuple[float, int, int, int] | None:
+        assert problem.found is not None
+        value = self._network.nodes[index].inputs[0]
+        low, high = (end.reshape(-1) for end in problem.values[value])
+        hull = self._relaxation.hulls.hull(index, *problem.values[value])
+        if not (hull.y[3] > hull.y[0]).any():
+            return None
+        count = len(low)
+        channel = np.arange(count) % len(step.thresholds)
+        primal = problem.found.primal
+        weight = problem.found.coefficients.get(index + 1)
+        inside = self._accumulators(problem, value)
+        if weight is None or inside is None or index + 1 not in primal:
+            return None
+        u = np.clip(np.rint(inside), low, high).astype(np.int64)
+        y = primal[index + 1].numpy().astype(np.float64)
+        slopes = self._relaxation.hulls.makers[index].slopes(count)
+        row = weight.numpy().astype(np.float64)
+        reached = np.array(
+            [np.searchsorted(step.thresholds[c], x, side="right") for c, x in zip(channel, u, strict=True)]
+        )
+        gap = np.abs(row) * np.minimum(np.abs(y - (reached + step.base)), (hull.y[3] - hull.y[0]))
+        gap = np.where(hull.y[3] > hull.y[0], gap + 1e-9, -1.0)
+        element = int(gap.argmax())
+        first, last = int(hull.y[0][element]) - step.base, int(hull.y[3][element]) - step.base
+        row_thresholds = step.thresholds[channel[element]]
+        bend = hull.x[1][element]
+        if slopes[element] * (bend - low[element]) > 2 and last - first > 1:  # a long flat part: the phase of a ReLU
+            chosen = first
+        elif row[element] > 0:
+            chosen = int(reached[element])
+        else:
+            chosen = int(reached[element]) - 1
+        chosen = min(max(chosen, first), last - 1)
+        return float(gap[element]), index, element, int(row_thresholds[chosen])
+
+    def _accumulators(self, problem: _Problem, value: int) -> Reals | None:
+        """Return the accumulators that belong to what the relaxation found in their source."""
+        assert problem.found is not None
+        node = self._network.nodes[value - 1]
+        source = problem.found.primal.get(node.inputs[0])
+        if source is None or not isinstance(node.operation, Affine):
+            return None
+        read = source.numpy().astype(np.float64)[None]
+        return node.operation.apply(read.reshape(1, *self._network.values[node.inputs[0]].shape)).reshape(-1)
+
+
+def _propagate(network: StepNetwork, values: list[Bounds]) -> bool:
+    """Narrow bounds of all values by those of their sources, in place; return whether all intervals are left."""
+    for index, node in enumerate(network.nodes):
+        sources = [values[source] for source in node.inputs]
+        low, high = node.operation.interval(tuple(low for low, _ in sources), tuple(high for _, high in sources))
+        shape = values[index + 1][0].shape
+        low, high = (
+            np.maximum(low.reshape(shape), values[index + 1][0]),
+            np.minimum(high.reshape(shape), values[index + 1][1]),
+        )
+        if (low > high).any():
+            return False
+        values[index + 1] = low, high
+    return True
+
+
+def _integers(found: Multipliers, factor: float) -> IntegerMultipliers:
+    """Return multipliers of rows that were multiplied by `factor`, as integers."""
+
+    def rounded(tensor: Tensor, scale: float) -> IntArray:
+        return np.rint(tensor.detach().numpy().astype(np.float64) * scale).astype(np.int64)
+
+    back = {index: rounded(tensor, factor) for index, tensor in found.back.items()}
+    slanted = {
+        value: (rounded(held.slant[0], 1 << SLANT_BITS), held.share.detach().numpy())
+        for value, held in found.slanted.items()
+    }
+    return IntegerMultipliers(back, slanted)
+
+
+def _tensor(array: npt.ArrayLike) -> Tensor:
+    return torch.tensor(np.asarray(array), dtype=torch.float32)
