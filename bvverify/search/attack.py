@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bvverify.network import IntArray, StepNetwork
+from bvverify.network import IntArray, Step, StepNetwork
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search.surrogate import Reals, Surrogate
+
+_SHARPNESS = 0.1
+"""Output levels within which the distances of a rival and of a loser from their boundaries count alike."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class AttackBudget:
     smooth_steps: int = 80
     integer_steps: int = 40
     seed: int = 0
+    rivals: tuple[int, ...] | None = None
+    """The classes that are helped to overtake; None: those that are closest at the middle of the box."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,10 @@ class _Attack:
         self._width = self._upper - self._lower
         self._closest = np.inf
         self._rivals: IntArray = np.zeros(budget.starts, dtype=np.int64)
+        self._rounds = isinstance(network.nodes[-1].operation, Step) if network.nodes else False
+        self._margins = np.zeros((question.classes, question.classes), dtype=np.float32)
+        for winner, loser, margin in (overtaking for way in question.ways() for overtaking in way):
+            self._margins[winner, loser] = margin
         self._witness: IntArray | None = None
 
     def run(self) -> Attacked:
@@ -88,26 +97,49 @@ class _Attack:
         points = self._lower + self._width * noise
         points[0] = middle
         outputs = self._surrogate.outputs(self._surrogate.values(middle[None], roughness=0.0))[0]
-        rivals = sorted((rival for rival, _ in self._question.rivals()), key=lambda rival: -outputs[rival])[:5]
+        allowed = self._budget.rivals
+        rivals = [rival for rival, _ in self._question.rivals() if allowed is None or rival in allowed]
+        rivals = sorted(rivals, key=lambda rival: -outputs[rival])[:5]
         share = [rivals[0], *rivals[:2], *rivals[:3], *rivals]
         self._rivals = np.array([share[start % len(share)] for start in range(count)])
         return points
 
-    def _wanted(self, values: list[Reals]) -> Reals:
-        """Return per candidate the direction in the outputs (n, outputs): its rival up, the label down; in place of the
-        label, if one class is forbidden, whichever class is ahead of the others.
+    def _losers(self, outputs: Reals) -> IntArray:
+        """Return per candidate whom its rival has to overtake: the label; in its place, if one class is forbidden,
+        whichever class is ahead of the others.
+        """
+        if self._question.forbidden is None:
+            return np.full(len(outputs), self._question.label)
+        others = outputs.copy()
+        others[np.arange(len(outputs)), self._rivals] = -np.inf
+        return np.asarray(others.argmax(axis=1))
+
+    def _wanted(self, values: list[Reals], *, ties: bool) -> Reals:
+        """Return per candidate the direction in the outputs (n, outputs): its rival up, the loser down.
+
+        With `ties`, the one that is further from the side of a rounding boundary where it has to be counts for more.
         """
         outputs = self._surrogate.outputs(values)
-        rows = np.arange(len(outputs))
-        losers = np.full(len(outputs), self._question.label)
-        if self._question.forbidden is not None:
-            others = outputs.copy()
-            others[rows, self._rivals] = -np.inf
-            losers = others.argmax(axis=1)
+        rows, losers = np.arange(len(outputs)), self._losers(outputs)
+        up, down = np.ones(len(outputs), dtype=np.float32), np.ones(len(outputs), dtype=np.float32)
+        if ties:
+            over, under = self._boundary_distances(outputs, losers)
+            up = 2 / (1 + np.exp(np.clip((over - under) / _SHARPNESS, -50, 50)))
+            down = 2 - up
         wanted = np.zeros_like(outputs)
-        wanted[rows, self._rivals] = 1
-        wanted[rows, losers] = -1
+        wanted[rows, self._rivals] = up
+        wanted[rows, losers] = -down
         return wanted
+
+    def _boundary_distances(self, outputs: Reals, losers: IntArray) -> tuple[Reals, Reals]:
+        """Return by how much each rival is above, and each loser below, the boundaries of the level at which the rival
+        would most nearly win; the property is violated where neither is negative.
+        """
+        rows = np.arange(len(outputs))
+        rival, loser = outputs[rows, self._rivals], outputs[rows, losers]
+        margin = self._margins[self._rivals, losers]
+        level = np.rint((rival + loser - margin) / 2)
+        return rival - (level + margin - np.float32(0.5)), level + np.float32(0.5) - loser
 
     def _sign_phase(self, points: Reals) -> Reals:
         for step in range(self._budget.sign_steps):
@@ -115,7 +147,7 @@ class _Attack:
             values = self._surrogate.exact_values(levels)
             if self._judge(levels, values) or self._over():
                 return points
-            gradient = self._surrogate.input_gradient(values, self._wanted(values), roughness=0.0)
+            gradient = self._surrogate.input_gradient(values, self._wanted(values, ties=False), roughness=0.0)
             rate = np.float32(0.5 if step < 2 else 0.25 if step < 6 else 0.1)
             points = self._inside(points + rate * self._width * np.sign(gradient))
         return points
@@ -126,7 +158,8 @@ class _Attack:
         for step in range(steps):
             roughness = min(1.0, 1.25 * step / steps)
             values = self._surrogate.values(points, roughness=roughness)
-            gradient = self._surrogate.input_gradient(values, self._wanted(values), roughness=roughness)
+            wanted = self._wanted(values, ties=self._rounds and 2 * step >= steps)
+            gradient = self._surrogate.input_gradient(values, wanted, roughness=roughness)
             first = 0.9 * first + 0.1 * gradient
             second = 0.99 * second + 0.01 * gradient**2
             correction = np.sqrt(1 - 0.99 ** (step + 1)) / (1 - 0.9 ** (step + 1))
@@ -145,7 +178,8 @@ class _Attack:
         scores = self._scores(values)
         count, size = len(levels), self._box.lower.size
         for _ in range(self._budget.integer_steps):
-            gradient = self._surrogate.input_gradient(values, self._wanted(values), roughness=0.0).reshape(count, size)
+            wanted = self._wanted(values, ties=self._rounds)
+            gradient = self._surrogate.input_gradient(values, wanted, roughness=0.0).reshape(count, size)
             flat = levels.reshape(count, size)
             step = np.sign(gradient).astype(np.int64)
             target = np.clip(flat + step, self._box.lower.reshape(-1), self._box.upper.reshape(-1))
@@ -167,12 +201,22 @@ class _Attack:
             for held, new in zip(values, proposed, strict=True):
                 held[better] = new[better]
 
+    def _leads(self, values: list[Reals]) -> Reals:
+        """Return by how much losers are ahead of rivals."""
+        outputs = self._surrogate.outputs(values)
+        rows = np.arange(len(outputs))
+        return np.asarray(outputs[rows, self._losers(outputs)] - outputs[rows, self._rivals])
+
     def _scores(self, values: list[Reals]) -> Reals:
-        return np.asarray((self._surrogate.outputs(values) * self._wanted(values)).sum(axis=1))
+        """Return how near to a violation candidates are; the larger, the nearer."""
+        if not self._rounds:
+            return -self._leads(values)
+        outputs = self._surrogate.outputs(values)
+        return np.minimum(*self._boundary_distances(outputs, self._losers(outputs)))
 
     def _judge(self, levels: IntArray, values: list[Reals]) -> bool:
         """Take note of the best candidate; return whether one of them violates the property."""
-        self._closest = min(self._closest, float(-self._scores(values).max()))
+        self._closest = min(self._closest, float(self._leads(values).min()))
         outputs = self._network.evaluate(levels)
         violating = np.flatnonzero(self._question.violated_by(outputs)).tolist()
         hits = [hit for hit in violating if self._box.contains(levels[hit])]

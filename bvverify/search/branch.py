@@ -9,8 +9,9 @@ result is at most k, or at least k + 1, which is one rule for the phases of ReLU
 
 import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ from bvverify.bounds.descent import (
 from bvverify.bounds.hull import NetworkHulls
 from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation
 from bvverify.network import Affine, IntArray, Step, StepNetwork
-from bvverify.queries import LevelBox, Overtaking
+from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.claims import Claim, claim
 
 Bounds = tuple[IntArray, IntArray]
@@ -40,7 +41,6 @@ Reals = npt.NDArray[np.float64]
 
 _FLAT = 0.75
 """Staircases with a longer flat part than this many levels are worth smaller intervals."""
-TIGHT = True
 _SCALES = (36, 30, 24)
 """Bits of the integers that one level of a certified row is, tried in turn until 64 bits suffice."""
 
@@ -51,11 +51,11 @@ class BranchBudget:
 
     nodes: int = 100_000
     """Sub-problems, for all ways together."""
-    batch: int = 8
+    batch: int = 4
     """Sub-problems that are split at a time."""
     first_steps: int = 200
-    steps: int = 40
-    tighten_steps: int = 20
+    steps: int = 60
+    tighten_steps: int = 25
     rounds: int = 30
     """Rounds of bounds under the assumption, at most, before the first split."""
 
@@ -69,8 +69,8 @@ class Branched:
     """Sub-problems looked at."""
     missing: float
     """The largest bound of an open claim above its threshold, in output levels; 0 when proved."""
-    hints: list[IntArray]
-    """Inputs of the box near which violations are worth looking for."""
+    witness: IntArray | None
+    """An input of the box that violates the property, if one was met."""
 
 
 @dataclass(eq=False)
@@ -81,63 +81,107 @@ class _Problem:
     dual: Dual | None
     bound: float = np.inf
     found: Descended | None = None
-    depth: int = 0
     closed: bool = False
 
 
-def branch(
-    network: StepNetwork,
-    box: LevelBox,
-    ways: Sequence[Sequence[Overtaking]],
-    values: Sequence[Bounds],
-    *,
-    budget: BranchBudget,
-    deadline: float,
-) -> Branched:
-    """Try to exclude all ways to violate a property on `box`, until `deadline` (of time.monotonic).
+class Branching:
+    """Branch and bound on one question; a search that can be interrupted between its two parts."""
 
-    `values`: bounds of every value of the network on the box.
-    """
-    relaxation = Relaxation(NetworkHulls(network))
-    nodes, missing = 0, 0.0
-    hints: list[IntArray] = []
-    open_: list[_Search] = []
-    for way in ways:
-        searches = [
-            _Search(relaxation, box, implied, budget, deadline)
-            for implied in (claim(network, values, part) for part in way)
-            if implied is not None
-        ]
-        if len(searches) < len(way):
-            continue
-        # One part that is impossible excludes the way: the one whose claim is furthest from holding is pursued.
-        open_.append(min(searches, key=lambda search: search.start(list(values))))
-    for phase in (_Search.bound_root, _Search.split):
-        for search in sorted(open_, key=lambda search: search.bound):
-            phase(search)
-        open_ = [search for search in open_ if not search.closed]
-    for search in open_:
-        nodes += search.nodes
-        missing = max(missing, search.missing)
-        hints += search.hints
-    return Branched(not open_, nodes, missing, hints)
+    def __init__(
+        self,
+        network: StepNetwork,
+        box: LevelBox,
+        question: Robustness,
+        ways: Sequence[list[Overtaking]],
+        values: Sequence[Bounds],
+        *,
+        budget: BranchBudget,
+        deadline: float,
+    ) -> None:
+        """Prepare to exclude ways to violate `question` on `box`, until `deadline` (of time.monotonic).
+
+        `ways`: those that are still possible; `values`: bounds of every value of the network on the box.
+        """
+        self._task = _Task(Relaxation(NetworkHulls(network)), box, question, budget, deadline)
+        self._open: list[tuple[_Search, list[Overtaking]]] = []
+        for way in ways:
+            claims = [claim(network, values, part) for part in way]
+            searches = [_Search(self._task, implied) for implied in claims if implied is not None]
+            if len(searches) == len(way):
+                # One part that is impossible excludes the way: the one furthest from holding is pursued.
+                self._open.append((min(searches, key=lambda search: search.start(list(values))), way))
+
+    @property
+    def open_ways(self) -> list[list[Overtaking]]:
+        """The ways that are not excluded."""
+        return [way for _, way in self._open]
+
+    def bound(self) -> Branched:
+        """Bound the whole box as well as it goes."""
+        return self._pursue(_Search.bound_root)
+
+    def split(self) -> Branched:
+        """Split it until nothing is left, or the budget is spent."""
+        return self._pursue(_Search.split)
+
+    def _pursue(self, part: "Callable[[_Search], None]") -> Branched:
+        for search, _ in sorted(self._open, key=lambda pair: pair[0].bound):
+            part(search)
+        self._open = [(search, way) for search, way in self._open if not search.closed]
+        missing = max((search.missing for search, _ in self._open), default=0.0)
+        return Branched(not self._open, self._task.nodes, missing, self._task.witness)
+
+
+@dataclass(eq=False)
+class _Task:
+    """What the searches of all ways share."""
+
+    relaxation: Relaxation
+    box: LevelBox
+    question: Robustness
+    budget: BranchBudget
+    deadline: float
+    nodes: int = 0
+    witness: IntArray | None = None
+
+    def over(self) -> bool:
+        """Return whether nothing more is to be done."""
+        return self.witness is not None or self.nodes >= self.budget.nodes or time.monotonic() > self.deadline
+
+    def look(self, primal: Tensor) -> None:
+        """Look whether the inputs [N, elements] at which a relaxation attains its bounds are near a violation."""
+        shape = (len(primal), *self.box.lower.shape)
+        near = np.rint(primal.numpy().astype(np.float64)).astype(np.int64).reshape(shape)
+        levels = self.box.allowed(np.clip(near, self.box.lower, self.box.upper))
+        violating = np.flatnonzero(self.question.violated_by(self.relaxation.network.evaluate(levels)))
+        hits = [hit for hit in violating.tolist() if self.box.contains(levels[hit])]
+        if hits:
+            self.witness = levels[hits[0]]
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Whether an accumulator of a staircase stays below a threshold."""
+
+    error: float
+    """By how much the relaxation errs there, in output levels."""
+    node: int
+    element: int
+    threshold: int
 
 
 class _Search:
     """Branch and bound on one claim."""
 
-    def __init__(
-        self, relaxation: Relaxation, box: LevelBox, implied: Claim, budget: BranchBudget, deadline: float
-    ) -> None:
-        self._relaxation, self._network = relaxation, relaxation.network
-        self._box, self._claim, self._budget, self._deadline = box, implied, budget, deadline
+    def __init__(self, task: _Task, implied: Claim) -> None:
+        self._task, self._budget, self._relaxation = task, task.budget, task.relaxation
+        self._network, self._claim = task.relaxation.network, implied
         self._row = _tensor(implied.row / implied.unit)[None]
         self._constant = (implied.constant - implied.threshold) / implied.unit
-        self.nodes = 0
         self.missing = 0.0
-        self.hints: list[IntArray] = []
         self._root = _Problem([], None)
         self._assumed: dict[int, Assumed] = {}
+        self._order = count()
 
     def start(self, values: list[Bounds]) -> float:
         """Bound the whole box without effort; return the bound, in levels above the threshold."""
@@ -147,55 +191,54 @@ class _Search:
 
     @property
     def bound(self) -> float:
+        """The bound of the whole box."""
         return self._root.bound
 
     @property
     def closed(self) -> bool:
+        """Whether the claim is excluded."""
         return self._root.closed
 
     def bound_root(self) -> None:
         """Bound the whole box, and accumulators where the claim holds, as long as it helps."""
         root = self._root
-        self.nodes += 1
+        self._task.nodes += 1
         if not root.closed:
             self._descend([root], self._budget.first_steps)
         for _ in range(self._budget.rounds):
             before = root.bound
-            if root.closed or self._over() or not self._tighten(root):
+            if root.closed or self._task.over() or not self._tighten(root):
                 break
             if not root.closed:
-                self._descend([root], self._budget.steps * 2)
+                self._descend([root], self._budget.steps)
             if before - root.bound < 0.02 * root.bound:
                 break
         self.missing = root.bound
 
     def split(self) -> None:
         """Search until the claim is excluded or the budget is spent."""
-        if not self._root.closed and not self._over():
+        if not self._root.closed and not self._task.over():
             self._branch(self._root)
 
     def _branch(self, root: _Problem) -> None:
-        open_: list[tuple[float, int, _Problem]] = [(-root.bound, 0, root)]
-        count = 0
-        while open_ and not self._over():
+        open_: list[tuple[float, int, _Problem]] = [(-root.bound, next(self._order), root)]
+        stuck: list[float] = []
+        while open_ and not self._task.over():
             taken = [heapq.heappop(open_)[2] for _ in range(min(self._budget.batch, len(open_)))]
-            children = [child for problem in taken for child in self._split(problem)]
-            self.nodes += len(children)
-            children = [child for child in children if not child.closed]
-            if not children:
-                continue
-            self._descend(children, self._budget.steps)
-            for child in children:
-                if TIGHT and not child.closed and not self._over() and self._tighten(child):
+            splits = [(problem, self._best_split(problem)) for problem in taken]
+            stuck += [problem.bound for problem, split in splits if split is None]
+            children = [half for problem, split in splits if split is not None for half in self._halves(problem, split)]
+            self._task.nodes += len(children)
+            alive = [child for child in children if not child.closed]
+            if alive:
+                self._descend(alive, self._budget.steps)
+            for child in alive:
+                if not (child.closed or self._task.over()) and self._tighten(child) and not child.closed:
                     self._descend([child], self._budget.steps)
                 if not child.closed:
-                    count += 1
-                    heapq.heappush(open_, (-child.bound, count, child))
-        self.missing = max((-key for key, _, _ in open_), default=0.0)
-        root.closed = not open_
-
-    def _over(self) -> bool:
-        return self.nodes >= self._budget.nodes or time.monotonic() > self._deadline
+                    heapq.heappush(open_, (-child.bound, next(self._order), child))
+        self.missing = max([*stuck, *(-key for key, _, _ in open_)], default=0.0)
+        root.closed = not (open_ or stuck)
 
     # Bounds of the claim
 
@@ -208,7 +251,9 @@ class _Search:
         rows = self._rows(len(problems))
         duals = [problem.dual for problem in problems if problem.dual is not None]
         start = Dual.stack(duals) if duals else first_dual(self._relaxation, situation, rows)
-        found = descend(self._relaxation, situation, rows, start, Effort(steps, 0.01, self._deadline))
+        found = descend(self._relaxation, situation, rows, start, Effort(steps, 0.01, self._task.deadline))
+        if 0 in found.primal:
+            self._task.look(found.primal[0])
         for index, problem in enumerate(problems):
             problem.dual = found.dual.row(index)
             problem.bound = min(
@@ -246,7 +291,7 @@ class _Search:
         changed = False
         assert problem.dual is not None
         for index in sorted(problem.dual.back):
-            if self._over() or problem.closed:
+            if self._task.over() or problem.closed:
                 break
             if index in self._relaxation.hulls.makers:
                 changed |= self._tighten_value(problem, self._network.nodes[index].inputs[0], index)
@@ -277,7 +322,7 @@ class _Search:
             start = self._assumed[value].rows(chosen)
         else:
             start = first_assumed(self._relaxation, situation, rows, problem.dual)
-        effort = Effort(self._budget.tighten_steps, 0.03, self._deadline)
+        effort = Effort(self._budget.tighten_steps, 0.03, self._task.deadline)
         best = descend_under(self._relaxation, situation, rows, self._rows(1), problem.dual, start, effort)
         self._remember(value, len(low), chosen, best)
         most = self._certified_under(problem, situation, value, unit, best)
@@ -327,71 +372,58 @@ class _Search:
 
     # Splits
 
-    def _split(self, problem: _Problem) -> list[_Problem]:
-        """Return the two halves of a sub-problem, without those that are empty; nothing if it cannot be split."""
-        assert problem.found is not None
-        index, element, threshold = self._best_split(problem)
-        value = self._network.nodes[index].inputs[0]
-        children = []
-        for end, limit in ((1, threshold - 1), (0, threshold)):
+    def _halves(self, problem: _Problem, split: _Split) -> tuple[_Problem, _Problem]:
+        """Return the parts where an accumulator lies below a threshold, and where it does not."""
+        value = self._network.nodes[split.node].inputs[0]
+        halves = []
+        for end, limit in ((1, split.threshold - 1), (0, split.threshold)):
             values = list(problem.values)
             ends = [array.copy() for array in values[value]]
-            ends[end].reshape(-1)[element] = limit
+            ends[end].reshape(-1)[split.element] = limit
             values[value] = ends[0], ends[1]
-            child = _Problem(values, problem.dual, problem.bound, depth=problem.depth + 1)
-            child.closed = not _propagate(self._network, values)
-            children.append(child)
-        return children
+            half = _Problem(values, problem.dual, problem.bound, problem.found)
+            half.closed = not _propagate(self._network, values)
+            halves.append(half)
+        return halves[0], halves[1]
 
-    def _best_split(self, problem: _Problem) -> tuple[int, int, int]:
-        """Return the node, the element and the threshold where the relaxation is furthest from the staircase."""
-        assert problem.found is not None
+    def _best_split(self, problem: _Problem) -> _Split | None:
+        """Return the split where the relaxation is furthest from the network; None if no staircase can be split."""
         assert problem.dual is not None
-        best: tuple[float, int, int, int] = (-1.0, -1, -1, -1)
-        for index in problem.dual.back:
-            step = self._network.nodes[index].operation
-            if not isinstance(step, Step):
-                continue
-            candidate = self._candidate(problem, index, step)
-            if candidate is not None and candidate[0] > best[0]:
-                best = candidate
-        return best[1:]
+        splits = [
+            split
+            for index in problem.dual.back
+            if isinstance(step := self._network.nodes[index].operation, Step)
+            and (split := self._staircase_split(problem, index, step)) is not None
+        ]
+        return max(splits, key=lambda split: split.error, default=None)
 
-    def _candidate(self, problem: _Problem, index: int, step: Step) -> tuple[float, int, int, int] | None:
+    def _staircase_split(self, problem: _Problem, index: int, step: Step) -> _Split | None:
+        """Return the best split of one staircase."""
         assert problem.found is not None
         value = self._network.nodes[index].inputs[0]
         low, high = (end.reshape(-1) for end in problem.values[value])
         hull = self._relaxation.hulls.hull(index, *problem.values[value])
-        if not (hull.y[3] > hull.y[0]).any():
-            return None
-        count = len(low)
-        channel = np.arange(count) % len(step.thresholds)
-        primal = problem.found.primal
-        weight = problem.found.coefficients.get(index + 1)
         inside = self._accumulators(problem, value)
-        if weight is None or inside is None or index + 1 not in primal:
+        rising = hull.y[3] > hull.y[0]
+        if inside is None or index + 1 not in problem.found.primal or not rising.any():
             return None
+        channel = np.arange(len(low)) % len(step.thresholds)
         u = np.clip(np.rint(inside), low, high).astype(np.int64)
-        y = primal[index + 1].numpy().astype(np.float64)
-        slopes = self._relaxation.hulls.makers[index].slopes(count)
-        row = weight.numpy().astype(np.float64)
         reached = np.array(
             [np.searchsorted(step.thresholds[c], x, side="right") for c, x in zip(channel, u, strict=True)]
         )
-        gap = np.abs(row) * np.minimum(np.abs(y - (reached + step.base)), (hull.y[3] - hull.y[0]))
-        gap = np.where(hull.y[3] > hull.y[0], gap + 1e-9, -1.0)
-        element = int(gap.argmax())
-        first, last = int(hull.y[0][element]) - step.base, int(hull.y[3][element]) - step.base
-        row_thresholds = step.thresholds[channel[element]]
-        bend = hull.x[1][element]
-        if slopes[element] * (bend - low[element]) > 2 and last - first > 1:  # a long flat part: the phase of a ReLU
-            chosen = first
-        elif row[element] > 0:
-            chosen = int(reached[element])
+        y = problem.found.primal[index + 1].numpy().astype(np.float64)
+        row = problem.found.coefficients[index + 1].numpy().astype(np.float64)
+        error = np.abs(row) * np.minimum(np.abs(y - (reached + step.base)), hull.y[3] - hull.y[0])
+        element = int(np.where(rising, error, -1.0).argmax())
+        first, last = (int(hull.y[end][element]) - step.base for end in (0, 3))
+        slope = self._relaxation.hulls.makers[index].channel_slopes[channel[element]]
+        if slope * (hull.x[1][element] - low[element]) > 2 and last - first > 1:
+            chosen = first  # a long flat part: the phase of a ReLU
         else:
-            chosen = int(reached[element]) - 1
+            chosen = int(reached[element]) if row[element] > 0 else int(reached[element]) - 1
         chosen = min(max(chosen, first), last - 1)
-        return float(gap[element]), index, element, int(row_thresholds[chosen])
+        return _Split(float(error[element]), index, element, int(step.thresholds[channel[element]][chosen]))
 
     def _accumulators(self, problem: _Problem, value: int) -> Reals | None:
         """Return the accumulators that belong to what the relaxation found in their source."""

@@ -23,6 +23,8 @@ class Stage(StrEnum):
     """Linear bounds with back-substitution, in exact integers: proves."""
     ATTACK = "attack"
     """Gradients and integer steps: refutes."""
+    BRANCH = "branch"
+    """Relaxations with optimised multipliers, branch and bound, in exact integers: proves, and refutes in passing."""
     ILP = "ilp"
     """Integer linear programs for a solver: proves and refutes."""
     BITVECTOR = "bitvector"
@@ -63,6 +65,12 @@ class Decision:
     """For UNKNOWN: the kind of `reason`."""
     gap: int | None = None
     """For UNKNOWN: by how many output levels the bounds miss a proof; None if no bounds were computed."""
+    missing: float | None = None
+    """For UNKNOWN: by how many output levels the best relaxation of an open sub-problem misses a proof, before the last
+    rounding; None if stage `branch` was not reached.
+    """
+    nodes: int | None = None
+    """For UNKNOWN: the sub-problems that stage `branch` looked at; None if it was not reached."""
     closest: float | None = None
     """For UNKNOWN: the least lead of the label over a rival that an attack met, in output levels before the last
     rounding; None without an attack.

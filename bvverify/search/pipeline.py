@@ -1,9 +1,10 @@
 """The pipeline: stages in order of cost, stopping at the first exact answer."""
 
+import math
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bvverify.errors import InternalError, UsageError
 from bvverify.network import IntArray, StepNetwork
@@ -12,12 +13,19 @@ from bvverify.search.attack import AttackBudget, attack
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.decision import Decision, Obstacle, Outcome, Stage
 from bvverify.search.intervals import interval_gap, proved_by_intervals
-from bvverify.search.linear import linear_gap
+from bvverify.search.linear import linear_bounds
+
+if TYPE_CHECKING:
+    from bvverify.search.branch import Branched
 
 ALL_STAGES = tuple(Stage)
 
 _LEAVING_TIME = (Obstacle.STAGES, Obstacle.SOLVER, Obstacle.MEMORY, Obstacle.CRASH)
 """With these, another stage may still decide."""
+_FEW_POINTS = 2**20
+"""Boxes of fewer inputs are left to solvers, if stages with solvers are allowed."""
+_SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integer_steps=200, seed=1)
+"""For questions that bounds of the whole box leave open."""
 
 
 def read_stages(text: str) -> tuple[Stage, ...]:
@@ -42,33 +50,106 @@ def decide(
     A witness is evaluated on the network before it is returned; one that lies outside the box or violates nothing
     is an `InternalError`.
     """
-    deadline = time.monotonic() + seconds
-    gap, closest = None, None
-    if Stage.INTERVALS in stages:
-        gap = interval_gap(network, box, question)
-        if gap == 0:
-            return Decision(Outcome.ROBUST, Stage.INTERVALS)
-    if Stage.BOUNDS in stages:
-        tighter = linear_gap(network, box, question)
-        if tighter == 0:
-            return Decision(Outcome.ROBUST, Stage.BOUNDS)
-        gap = tighter if gap is None else min(gap, tighter)
-    if Stage.ATTACK in stages:
-        found = attack(network, box, question, budget=AttackBudget(), deadline=deadline)
-        if found.witness is not None:
-            return _confirmed(Decision(Outcome.VIOLATED, Stage.ATTACK, witness=found.witness), network, box, question)
-        closest = found.closest
-    reason = f"not decided by {', '.join(stages)}"
-    decision = Decision(Outcome.UNKNOWN, max(stages, key=ALL_STAGES.index), reason=reason, obstacle=Obstacle.STAGES)
-    if Stage.ILP in stages:
-        decision = solver.programs.decide(network, box, question, seconds=max(0.0, deadline - time.monotonic()))
-    if Stage.BITVECTOR in stages and decision.obstacle in _LEAVING_TIME:
-        decision = solver.decide(network, box, question, seconds=max(0.0, deadline - time.monotonic()))
+    search = _Pipeline(network, box, question, solver, time.monotonic() + seconds, stages)
+    decision = search.run()
     if decision.obstacle is Obstacle.TIME:
         decision = replace(decision, reason=f"time: {seconds:g} s")
-    if decision.outcome is Outcome.UNKNOWN:
-        return replace(decision, gap=gap, closest=closest)
     return _confirmed(decision, network, box, question)
+
+
+class _Pipeline:
+    """One question on its way through the stages."""
+
+    def __init__(
+        self,
+        network: StepNetwork,
+        box: LevelBox,
+        question: Robustness,
+        solver: BitvectorSolver,
+        deadline: float,
+        stages: Collection[Stage],
+    ) -> None:
+        self._question = network, box, question
+        self._solver, self._deadline, self._stages = solver, deadline, stages
+        self._gap: int | None = None
+        self._closest: float | None = None
+        self._branched: Branched | None = None
+
+    def run(self) -> Decision:
+        """Return the first exact answer, or UNKNOWN with all that was learnt."""
+        finite = self._points() <= _FEW_POINTS and bool({Stage.ILP, Stage.BITVECTOR} & set(self._stages))
+        ways: list[tuple[Stage, Callable[[], Decision | None]]] = [
+            (Stage.INTERVALS, self._intervals),
+            (Stage.BOUNDS, self._bounds),
+            (Stage.ATTACK, self._attack),
+            # Solvers decide small boxes in less time than it takes to find multipliers.
+            *([] if finite else [(Stage.BRANCH, self._branch)]),
+            (Stage.ILP, self._ilp),
+            (Stage.BITVECTOR, self._bitvector),
+        ]
+        last = max(self._stages, key=ALL_STAGES.index)
+        reason = f"not decided by {', '.join(self._stages)}"
+        open_ = Decision(Outcome.UNKNOWN, last, reason=reason, obstacle=Obstacle.STAGES)
+        for stage, decide_by in ways:
+            if stage not in self._stages or open_.obstacle not in _LEAVING_TIME:
+                continue
+            decision = decide_by()
+            if decision is not None and decision.outcome is not Outcome.UNKNOWN:
+                return decision
+            open_ = decision or open_
+        nodes, missing = (None, None) if self._branched is None else (self._branched.nodes, self._branched.missing)
+        return replace(open_, gap=self._gap, closest=self._closest, nodes=nodes, missing=missing)
+
+    def _points(self) -> int:
+        _, box, _ = self._question
+        return math.prod((box.upper - box.lower + 1).reshape(-1).tolist())
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def _intervals(self) -> Decision | None:
+        self._gap = interval_gap(*self._question)
+        return Decision(Outcome.ROBUST, Stage.INTERVALS) if self._gap == 0 else None
+
+    def _bounds(self) -> Decision | None:
+        gap = linear_bounds(*self._question).gap
+        self._gap = gap if self._gap is None else min(gap, self._gap)
+        return Decision(Outcome.ROBUST, Stage.BOUNDS) if gap == 0 else None
+
+    def _attack(self) -> Decision | None:
+        return self._attacked(AttackBudget())
+
+    def _attacked(self, budget: AttackBudget) -> Decision | None:
+        found = attack(*self._question, budget=budget, deadline=self._deadline)
+        self._closest = found.closest if self._closest is None else min(found.closest, self._closest)
+        return None if found.witness is None else Decision(Outcome.VIOLATED, Stage.ATTACK, witness=found.witness)
+
+    def _branch(self) -> Decision | None:
+        # torch takes a while to import, and most questions are decided before.
+        from bvverify.search.branch import BranchBudget, Branching
+
+        bounded = linear_bounds(*self._question)
+        ways = [way for _, way in bounded.ways]
+        search = Branching(*self._question, ways, bounded.values, budget=BranchBudget(), deadline=self._deadline)
+        for part in (search.bound, search.split):
+            self._branched = part()
+            if self._branched.proved:
+                return Decision(Outcome.ROBUST, Stage.BRANCH)
+            if self._branched.witness is not None:
+                return Decision(Outcome.VIOLATED, Stage.BRANCH, witness=self._branched.witness)
+            if part == search.bound and Stage.ATTACK in self._stages:
+                rivals = {overtaking.winner for way in search.open_ways for overtaking in way}
+                if (violated := self._attacked(replace(_SECOND_ATTACK, rivals=tuple(sorted(rivals))))) is not None:
+                    return violated
+        if self._left() == 0.0:
+            return Decision(Outcome.UNKNOWN, Stage.BRANCH, reason="time", obstacle=Obstacle.TIME)
+        return None
+
+    def _ilp(self) -> Decision | None:
+        return self._solver.programs.decide(*self._question, seconds=self._left())
+
+    def _bitvector(self) -> Decision | None:
+        return self._solver.decide(*self._question, seconds=self._left())
 
 
 def _confirmed(decision: Decision, network: StepNetwork, box: LevelBox, question: Robustness) -> Decision:
