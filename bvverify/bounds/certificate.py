@@ -10,15 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from bvverify.bounds.boxfed import BoxUnits
 from bvverify.bounds.hull import Hull, NetworkHulls
+from bvverify.bounds.relaxation import Multipliers
+from bvverify.errors import InternalError
 from bvverify.network import Affine, Gather, IntArray, Max, Product
 
 SLANT_BITS = 16
 """Slanted bounds are multiples of 2**-SLANT_BITS."""
 _EXACT_FLOAT = 1 << 53
 _EXACT_INT = 1 << 62
+_HUGE = 1 << 60
 
 Reals = npt.NDArray[np.floating]
 Bounds = tuple[IntArray, IntArray]
@@ -46,6 +50,23 @@ class IntegerMultipliers:
 
     back: dict[int, IntArray]
     slanted: dict[int, tuple[IntArray, Reals]]
+
+
+def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers:
+    """Return multipliers in integers, for rows that were multiplied by `factor`."""
+
+    def rounded(tensor: Tensor, scale: float) -> IntArray:
+        scaled = tensor.detach().numpy().astype(np.float64) * scale
+        if not np.isfinite(scaled).all():
+            raise InternalError("bounds: a multiplier is not finite")
+        return np.rint(np.clip(scaled, -_HUGE, _HUGE)).astype(np.int64)  # any integers are valid
+
+    back = {index: rounded(tensor, factor) for index, tensor in found.back.items()}
+    slanted = {
+        value: (rounded(held.slant[0], 1 << SLANT_BITS), held.share.detach().numpy())
+        for value, held in found.slanted.items()
+    }
+    return IntegerMultipliers(back, slanted)
 
 
 class Certifier:

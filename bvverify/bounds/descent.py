@@ -134,7 +134,7 @@ def slanted(relaxation: Relaxation, situation: Situation, slants: dict[int, Slan
     """Return the bounds that slants stand for."""
     made = {}
     for value, held in slants.items():
-        slant = relaxation.slant(value, held.slopes) + held.free
+        slant = relaxation.slant(value, held.slopes, held.free)
         intercept = relaxation.intercept(value, situation.boxes[value], slant)
         made[value] = Slanted(slant, intercept, held.share.clamp(0, 1) * situation.boxes[value].bent)
     return made
@@ -295,7 +295,7 @@ def _scales(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
             back[index] = size.repeat_interleave(tensor.shape[1] // size.shape[1], dim=1)
     slants = {}
     for value, held in start.slants.items():
-        slant = (relaxation.slant(value, held.slopes) + held.free).abs()
+        slant = relaxation.slant(value, held.slopes, held.free).abs()
         free = 0.7 * slant + 0.3 * slant.mean(2, keepdim=True)
         slopes = 0.2 * situation.boxes[value].slope[..., None].expand_as(held.slopes)
         slants[value] = Slants(slopes, free, torch.ones_like(held.share))

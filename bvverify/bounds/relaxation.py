@@ -112,6 +112,8 @@ class _Box:
     weight: Tensor
     offset: Tensor
     inputs: Tensor
+    read: Tensor
+    """[U, P]: 1 where there is an input, 0 where a unit has fewer."""
     size: int
     """Number of network inputs."""
     dense: bool
@@ -190,12 +192,14 @@ class Relaxation:
         risen = risen + box.slope[..., None] * self._boxes[value].offset + box.rise[..., None]
         return torch.maximum(lowest, risen.amax(2))
 
-    def slant(self, value: int, slopes: Tensor) -> Tensor:
-        """Return the vectors [A, U, P] that add up the sums of each unit with slopes [A, U, F]."""
-        weight = self._boxes[value].weight
-        if weight.shape[1] == 1:
-            return slopes * weight[:, 0]
-        return torch.einsum("auf,ufp->aup", slopes, weight)
+    def slant(self, value: int, slopes: Tensor, free: Tensor) -> Tensor:
+        """Return the vectors [A, U, P] that add up the sums of each unit with slopes [A, U, F], plus `free`."""
+        box = self._boxes[value]
+        if box.weight.shape[1] == 1:
+            slant = slopes * box.weight[:, 0]
+        else:
+            slant = torch.einsum("auf,ufp->aup", slopes, box.weight)
+        return (slant + free) * box.read
 
     def start(self, situation: Situation, rows: Rows) -> Multipliers:
         """Return the multipliers that CROWN would choose (Zhang et al., NeurIPS 2018)."""
@@ -214,7 +218,7 @@ class Relaxation:
         for value in range(max(held), 0, -1):
             if (row := held.pop(value, None)) is None:
                 continue
-            met[value] = row
+            met[value] = row = row.clone()  # so that its gradient is that of what follows alone
             slanted = None if multipliers is None else multipliers.slanted.get(value)
             if slanted is not None:
                 part = row.clamp(min=0) * slanted.share
@@ -250,8 +254,8 @@ class Relaxation:
             for source, part in zip(sources, parts, strict=True):
                 _add(held, source, part)
         if 0 in held:
-            met[0] = held[0]
-            total = total + (held[0] * situation.middle + held[0].abs() * situation.radius).sum(1)
+            met[0] = row = held[0].clone()
+            total = total + (row * situation.middle + row.abs() * situation.radius).sum(1)
         return Bounded(total, met), chosen
 
     def _through_affine(self, index: int, affine: Affine, row: Tensor) -> Tensor:
@@ -285,7 +289,8 @@ class Relaxation:
         size = self.network.values[0].lower.size
         dense = units.inputs.shape[1] == size and bool((units.inputs == np.arange(size)).all())
         inputs = torch.tensor(np.maximum(units.inputs, 0), device=self.device)
-        return _Box(self._tensor(units.weight), self._tensor(units.offset), inputs, size, dense)
+        read = self._tensor(units.inputs >= 0)
+        return _Box(self._tensor(units.weight), self._tensor(units.offset), inputs, read, size, dense)
 
     def _lines(self, index: int, low: IntArray, high: IntArray) -> Lines:
         count = len(low)
@@ -371,8 +376,8 @@ def _through_window(row: Tensor, back: Tensor, low: Tensor, high: Tensor) -> tup
     windows = back.reshape(*row.shape, -1)
     mixture = windows.clamp(max=0)
     total = mixture.sum(2, keepdim=True)
-    even = row[..., None] / windows.shape[2]
-    mixture = torch.where(total < 0, mixture * (row[..., None] / total.clamp(max=-1e-30)), even)
+    alone = row[..., None] * torch.zeros_like(low).scatter(2, low.argmax(2, keepdim=True), 1.0)
+    mixture = torch.where(total < 0, mixture * (row[..., None] / total.clamp(max=-1e-30)), alone)
     windows = torch.where(row[..., None] > 0, windows, mixture)
     each = row[..., None, None] * torch.eye(windows.shape[2], device=row.device) - windows[:, :, None, :]
     reached = (each.clamp(min=0) * high[:, :, None] + each.clamp(max=0) * low[:, :, None]).sum(3).amax(2)

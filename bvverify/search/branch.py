@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bvverify.bounds.certificate import SLANT_BITS, Certifier, IntegerMultipliers, IntegerRows
+from bvverify.bounds.certificate import Certifier, IntegerRows, integer_multipliers
 from bvverify.bounds.descent import (
     Assumed,
     Descended,
@@ -31,8 +31,8 @@ from bvverify.bounds.descent import (
     multipliers,
 )
 from bvverify.bounds.hull import NetworkHulls
-from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation
-from bvverify.network import Affine, IntArray, Step, StepNetwork
+from bvverify.bounds.relaxation import Relaxation, Rows, Situation
+from bvverify.network import IntArray, Step, StepNetwork
 from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.claims import Claim, claim
 
@@ -279,7 +279,7 @@ class _Search:
                 {self._claim.value: self._claim.row[None] << shift},
                 np.array([self._claim.constant - self._claim.threshold], dtype=np.int64) << shift,
             )
-            most = certifier.greatest(rows, _integers(found, self._claim.unit * 2.0**shift))
+            most = certifier.greatest(rows, integer_multipliers(found, self._claim.unit * 2.0**shift))
             if most is not None:
                 return bool(most[0] < 0)
         return False
@@ -368,7 +368,7 @@ class _Search:
         start[self._claim.value] = start[self._claim.value] + part if self._claim.value == value else part
         rows = IntegerRows(start, added * (self._claim.constant - self._claim.threshold))
         found = best.multipliers(situation, multipliers(self._relaxation, situation, problem.dual))
-        return Certifier(self._relaxation.hulls, problem.values).greatest(rows, _integers(found, scale))
+        return Certifier(self._relaxation.hulls, problem.values).greatest(rows, integer_multipliers(found, scale))
 
     # Splits
 
@@ -403,16 +403,15 @@ class _Search:
         value = self._network.nodes[index].inputs[0]
         low, high = (end.reshape(-1) for end in problem.values[value])
         hull = self._relaxation.hulls.hull(index, *problem.values[value])
-        inside = self._accumulators(problem, value)
         rising = hull.y[3] > hull.y[0]
-        if inside is None or index + 1 not in problem.found.primal or not rising.any():
+        if not rising.any():
             return None
+        inside, y = (problem.found.primal[which].numpy().astype(np.float64) for which in (value, index + 1))
         channel = np.arange(len(low)) % len(step.thresholds)
         u = np.clip(np.rint(inside), low, high).astype(np.int64)
         reached = np.array(
             [np.searchsorted(step.thresholds[c], x, side="right") for c, x in zip(channel, u, strict=True)]
         )
-        y = problem.found.primal[index + 1].numpy().astype(np.float64)
         row = problem.found.coefficients[index + 1].numpy().astype(np.float64)
         error = np.abs(row) * np.minimum(np.abs(y - (reached + step.base)), hull.y[3] - hull.y[0])
         element = int(np.where(rising, error, -1.0).argmax())
@@ -424,16 +423,6 @@ class _Search:
             chosen = int(reached[element]) if row[element] > 0 else int(reached[element]) - 1
         chosen = min(max(chosen, first), last - 1)
         return _Split(float(error[element]), index, element, int(step.thresholds[channel[element]][chosen]))
-
-    def _accumulators(self, problem: _Problem, value: int) -> Reals | None:
-        """Return the accumulators that belong to what the relaxation found in their source."""
-        assert problem.found is not None
-        node = self._network.nodes[value - 1]
-        source = problem.found.primal.get(node.inputs[0])
-        if source is None or not isinstance(node.operation, Affine):
-            return None
-        read = source.numpy().astype(np.float64)[None]
-        return node.operation.apply(read.reshape(1, *self._network.values[node.inputs[0]].shape)).reshape(-1)
 
 
 def _propagate(network: StepNetwork, values: list[Bounds]) -> bool:
@@ -450,20 +439,6 @@ def _propagate(network: StepNetwork, values: list[Bounds]) -> bool:
             return False
         values[index + 1] = low, high
     return True
-
-
-def _integers(found: Multipliers, factor: float) -> IntegerMultipliers:
-    """Return multipliers of rows that were multiplied by `factor`, as integers."""
-
-    def rounded(tensor: Tensor, scale: float) -> IntArray:
-        return np.rint(tensor.detach().numpy().astype(np.float64) * scale).astype(np.int64)
-
-    back = {index: rounded(tensor, factor) for index, tensor in found.back.items()}
-    slanted = {
-        value: (rounded(held.slant[0], 1 << SLANT_BITS), held.share.detach().numpy())
-        for value, held in found.slanted.items()
-    }
-    return IntegerMultipliers(back, slanted)
 
 
 def _tensor(array: npt.ArrayLike) -> Tensor:

@@ -1,0 +1,121 @@
+"""Branch and bound agrees with enumeration, whatever its budget."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bvverify.network import NetworkBuilder, StepNetwork, shift_rule
+from bvverify.queries import LevelBox, Robustness
+from bvverify.search import Outcome, Stage, decide
+from bvverify.search.bitvector import BitvectorSolver
+from bvverify.search.branch import BranchBudget, Branched, Branching
+from bvverify.search.linear import linear_bounds
+from bvverify.solvers import installed
+from tests.encode.questions import Question, questions, targeted_questions
+from tests.networks import violates
+from tests.search.digits import digits, edges
+
+SMALL = BranchBudget(nodes=12, first_steps=10, steps=6, tighten_steps=5, rounds=2)
+
+
+def branched(question: Question, budget: BranchBudget) -> Branched:
+    """Pursue all ways, also those that bounds exclude."""
+    asked = question.network, question.box, question.property
+    values = question.network.interval(question.box.lower, question.box.upper)
+    search = Branching(*asked, question.property.ways(), values, budget=budget, deadline=time.monotonic() + 300)
+    found = search.bound()
+    return found if found.proved or found.witness is not None else search.split()
+
+
+def agree(question: Question, found: Branched) -> None:
+    if found.proved:
+        assert not question.violated()
+    if found.witness is not None:
+        assert question.box.contains(found.witness)
+        assert violates(question.property, question.network.evaluate(found.witness[None])[0].tolist())
+
+
+def test_branch_and_bound_agrees_with_enumeration() -> None:
+    seen: Counter[str] = Counter()
+
+    @given(questions() | targeted_questions())
+    @settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    def agrees(question: Question) -> None:
+        found = branched(question, SMALL)
+        agree(question, found)
+        seen["robust"] += not question.violated()
+        seen["proved"] += found.proved
+        seen["met"] += found.witness is not None
+
+    agrees()
+    assert seen["proved"] >= 0.6 * seen["robust"]
+    assert seen["met"] >= 20
+
+
+def test_boxes_at_the_edge_of_robustness() -> None:
+    proved = 0
+    for edge in edges(40):
+        found = branched(Question(digits().network, edge.box, edge.question), SMALL)
+        assert not (found.proved and edge.violated)
+        proved += found.proved
+    assert proved >= 10
+
+
+def test_equal_budgets_give_equal_answers() -> None:
+    edge = next(edge for edge in edges(40) if not edge.violated)
+    question = Question(digits().network, edge.box, edge.question)
+    runs = [branched(question, SMALL) for _ in range(2)]
+    assert runs[0].nodes == runs[1].nodes
+    assert runs[0].missing == runs[1].missing
+
+
+def bump(width: int, place: int) -> tuple[StepNetwork, LevelBox, Robustness]:
+    """Return a network whose second output beats the first for one sum of the inputs only: `place`."""
+    builder = NetworkBuilder(lower=[0] * width, upper=[9] * width)
+    builder.dense([[1] * width, [1] * width], [-place, -place - 1])
+    builder.step(shift_rule(multiplier=np.array([1, 1]), shift=0, zero_point=1, lower=0, upper=1))
+    builder.dense([[0, 0], [2, -2]], [1, 0])
+    return builder.build(), LevelBox.of([0] * width, [9] * width), Robustness(0, 2)
+
+
+@pytest.mark.parametrize("place", [0, 1, 17, 26, 27])
+def test_a_lone_counterexample_is_never_called_robust(place: int) -> None:
+    """All surrogates are flat around it, so that gradients do not find it."""
+    network, box, property_ = bump(3, place)
+    budget = BranchBudget(nodes=60, first_steps=20, steps=10)
+    agree(Question(network, box, property_), branched(Question(network, box, property_), budget))
+    with BitvectorSolver(installed()[0]) as solver:
+        asked: Sequence[Stage] = (Stage.BOUNDS, Stage.BRANCH, Stage.BITVECTOR)
+        assert decide(network, box, property_, solver=solver, seconds=60, stages=asked).outcome is Outcome.VIOLATED
+
+
+def test_a_bump_beyond_the_box_is_excluded() -> None:
+    network, box, property_ = bump(3, 28)
+    assert branched(Question(network, box, property_), SMALL).proved
+
+
+@given(questions(), st.integers(1, 3))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_a_search_without_time_proves_nothing_wrong(question: Question, nodes: int) -> None:
+    asked = question.network, question.box, question.property
+    bounded = linear_bounds(*asked)
+    ways = [way for _, way in bounded.ways]
+    search = Branching(*asked, ways, bounded.values, budget=BranchBudget(nodes=nodes), deadline=time.monotonic())
+    for found in (search.bound(), search.split()):
+        agree(question, found)
+
+
+def test_the_pipeline_says_what_is_missing() -> None:
+    edge = next(edge for edge in edges(105) if not edge.violated and edge.box.lower.size)
+    with BitvectorSolver(installed()[0]) as solver:
+        stages = (Stage.BRANCH,)
+        decision = decide(digits().network, edge.box, edge.question, solver=solver, seconds=0.0, stages=stages)
+    if decision.outcome is Outcome.UNKNOWN:
+        assert decision.nodes is not None
+        assert decision.missing is not None
+        assert decision.missing > 0
