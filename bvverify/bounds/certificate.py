@@ -23,6 +23,8 @@ SLANT_BITS = 16
 _EXACT_FLOAT = 1 << 53
 _EXACT_INT = 1 << 62
 _HUGE = 1 << 60
+_FACTOR_BITS = 26
+_HALVINGS = 30
 
 Reals = npt.NDArray[np.floating]
 Bounds = tuple[IntArray, IntArray]
@@ -80,11 +82,21 @@ class Certifier:
     def greatest(self, rows: IntegerRows, multipliers: IntegerMultipliers) -> IntArray | None:
         """Return int64 [N] that the forms do not exceed on this sub-problem; None if 64 bits do not suffice."""
         try:
-            return self._greatest(rows, multipliers)
+            coefficients, constant = self._back(rows, multipliers)
+            return _sum(constant, _on_box(coefficients, *_flat(self._values[0])))
         except _TooLarge:
             return None
 
-    def _greatest(self, rows: IntegerRows, multipliers: IntegerMultipliers) -> IntArray:
+    def input_forms(self, rows: IntegerRows, multipliers: IntegerMultipliers) -> tuple[IntArray, IntArray] | None:
+        """Return linear forms in the network's inputs that the forms do not exceed on this sub-problem: coefficients
+        int64 [N, inputs] and constants [N]; None if 64 bits do not suffice.
+        """
+        try:
+            return self._back(rows, multipliers)
+        except _TooLarge:
+            return None
+
+    def _back(self, rows: IntegerRows, multipliers: IntegerMultipliers) -> tuple[IntArray, IntArray]:
         held, total = dict(rows.start), rows.constant
         for value in range(max(held), 0, -1):
             if (row := held.pop(value, None)) is None:
@@ -99,9 +111,8 @@ class Certifier:
             total = _sum(total, constant)
             for source, part in zip(sources, parts, strict=True):
                 _add(held, source, part)
-        if 0 in held:
-            total = _sum(total, _on_box(held[0], *_flat(self._values[0])))
-        return total
+        none = np.zeros((len(total), self._network.values[0].lower.size), dtype=np.int64)
+        return held.get(0, none), total
 
     def _through(self, index: int, row: IntArray, back: dict[int, IntArray]) -> tuple[list[IntArray], IntArray]:
         """Return the rows in the sources of a node, and what is added to the constants."""
@@ -166,6 +177,43 @@ class Certifier:
         risen = np.where(forms > 0, forms * high[:, None], forms * low[:, None]).sum(axis=2)
         risen = (risen + slope[:, None] * box.offset).max(axis=1) + rise
         return np.asarray(np.where(hull.y[3] > hull.y[0], np.maximum(lowest, risen), lowest))
+
+
+def greatest_where(
+    forms: tuple[IntArray, IntArray], assumed: tuple[IntArray, int], low: IntArray, high: IntArray
+) -> IntArray | None:
+    """Return int64 [N] that linear forms in the inputs do not exceed where another form is not negative, on the box
+    [low, high]; None if 64 bits do not suffice.
+
+    `forms`: coefficients [N, inputs] and constants [N]; `assumed`: coefficients [inputs] and the constant.  To each
+    form a multiple of the assumed one is added; floats look for the best one.
+    """
+    (rows, constants), (form, constant) = forms, assumed
+    unit = max(1, _largest(form))
+    middle, radius = (high + low) / 2, (high - low) / 2
+    real, other, offset = rows.astype(np.float64), form / unit, constant / unit
+
+    def bound(factor: Reals) -> Reals:
+        total = real + factor[:, None] * other
+        return np.asarray(total @ middle + np.abs(total) @ radius + factor * offset)
+
+    # The bound is convex in the factor.
+    left, right = np.zeros(len(rows)), np.full(len(rows), 4.0 * max(1, _largest(rows)))
+    for _ in range(_HALVINGS):
+        first, second = left + (right - left) / 3, right - (right - left) / 3
+        down = bound(first) > bound(second)
+        left, right = np.where(down, first, left), np.where(down, right, second)
+    scale = 1 << _FACTOR_BITS
+    factors = np.rint((left + right) / 2 / unit * scale).astype(np.int64)
+    try:
+        _check(_largest(rows) * scale + _largest(factors) * unit, 1)
+        _check(_largest(constants) * scale + _largest(factors) * abs(constant), 1)
+        total = rows * scale + factors[:, None] * form
+        together = _sum(_on_box(total, low, high), constants * scale + factors * constant)
+        alone = _sum(_on_box(rows, low, high), constants)
+    except _TooLarge:
+        return None
+    return np.minimum(together // scale, alone)
 
 
 def _through_affine(affine: Affine, row: IntArray) -> IntArray:

@@ -167,13 +167,14 @@ def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
         found.bound.sum().backward()
         better = found.bound.detach() < least
         best, least = _chosen(better, now, best), torch.minimum(least, found.bound.detach())
-        if step >= effort.steps - effort.steps // 3 - 1:
+        enough = bool((least < _ENOUGH).all()) or time.monotonic() > effort.deadline
+        if enough or step >= effort.steps - effort.steps // 3 - 1:
             averaged += 1
             coefficients = {value: tensor.detach() for value, tensor in found.coefficients.items()}
             for value, tensor in found.coefficients.items():
                 assert tensor.grad is not None
                 primal[value] = primal[value] + tensor.grad if value in primal else tensor.grad.clone()
-        if (least < _ENOUGH).all() or time.monotonic() > effort.deadline:
+        if enough:
             break
         optimizer.step()
         for row in rows.start.values():

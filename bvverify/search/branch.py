@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bvverify.bounds.certificate import Certifier, IntegerRows, integer_multipliers
+from bvverify.bounds.certificate import Certifier, IntegerMultipliers, IntegerRows, greatest_where, integer_multipliers
 from bvverify.bounds.descent import (
     Assumed,
     Descended,
@@ -182,6 +182,8 @@ class _Search:
         self._root = _Problem([], None)
         self._assumed: dict[int, Assumed] = {}
         self._order = count()
+        boxes = self._relaxation.hulls.boxes.values()
+        self._fed_by_box = {units.step for units in boxes}
 
     def start(self, values: list[Bounds]) -> float:
         """Bound the whole box without effort; return the bound, in levels above the threshold."""
@@ -269,6 +271,19 @@ class _Search:
                 problem.closed = self._certified(problem)
 
     def _certified(self, problem: _Problem) -> bool:
+        """Return whether integers confirm that the claim does not hold."""
+        claimed = self._certified_form(problem)
+        if claimed is None:
+            return False
+        form, constant = claimed
+        low, high = (end.reshape(-1).tolist() for end in problem.values[0])
+        ends = zip(form.tolist(), low, high, strict=True)
+        return bool(constant + sum(factor * (most if factor > 0 else least) for factor, least, most in ends) < 0)
+
+    def _certified_form(self, problem: _Problem) -> tuple[IntArray, int] | None:
+        """Return a linear form in the inputs, coefficients int64 and constant, that is not negative wherever the claim
+        holds; None if 64 bits do not suffice.
+        """
         assert problem.dual is not None
         situation = self._relaxation.situation([problem.values])
         found = multipliers(self._relaxation, situation, problem.dual)
@@ -279,10 +294,10 @@ class _Search:
                 {self._claim.value: self._claim.row[None] << shift},
                 np.array([self._claim.constant - self._claim.threshold], dtype=np.int64) << shift,
             )
-            most = certifier.greatest(rows, integer_multipliers(found, self._claim.unit * 2.0**shift))
-            if most is not None:
-                return bool(most[0] < 0)
-        return False
+            scaled = integer_multipliers(found, self._claim.unit * 2.0**shift)
+            if (forms := certifier.input_forms(rows, scaled)) is not None:
+                return forms[0][0], int(forms[1][0])
+        return None
 
     # Bounds of accumulators where the claim holds
 
@@ -293,23 +308,68 @@ class _Search:
         for index in sorted(problem.dual.back):
             if self._task.over() or problem.closed:
                 break
-            if index in self._relaxation.hulls.makers:
-                changed |= self._tighten_value(problem, self._network.nodes[index].inputs[0], index)
+            if index in self._fed_by_box:
+                changed |= self._tighten_by_inputs(problem, index)
+            elif index in self._relaxation.hulls.makers:
+                changed |= self._tighten_value(problem, index)
         return changed
 
-    def _tighten_value(self, problem: _Problem, value: int, index: int) -> bool:
+    def _tighten_by_inputs(self, problem: _Problem, index: int) -> bool:
+        """Bound the sums of inputs that a staircase reads where the claim's bound, a linear form in the inputs, is not
+        negative.
+        """
+        value = self._network.nodes[index].inputs[0]
+        claimed = self._certified_form(problem)
+        elements = self._curved(problem, index)
+        if claimed is None or not len(elements):
+            return False
+        size = problem.values[value][0].size
+        unit = np.zeros((len(elements), size), dtype=np.int64)
+        unit[np.arange(len(elements)), elements] = 1
+        none = IntegerMultipliers({}, {})
+        certifier = Certifier(self._relaxation.hulls, problem.values)
+        forms = certifier.input_forms(IntegerRows({value: unit}, np.zeros(len(unit), dtype=np.int64)), none)
+        if forms is None:
+            return False
+        rows, constants = forms
+        both = np.concatenate([rows, -rows]), np.concatenate([constants, -constants])
+        low, high = (end.reshape(-1) for end in problem.values[0])
+        most = greatest_where(both, claimed, low, high)
+        return most is not None and self._narrow(problem, value, elements, most[: len(rows)], -most[len(rows) :])
+
+    def _curved(self, problem: _Problem, index: int) -> IntArray:
+        """Return the elements of a staircase for which smaller intervals help: where it does not only rise."""
+        hull = self._relaxation.hulls.hull(index, *problem.values[self._network.nodes[index].inputs[0]])
+        slopes = self._relaxation.hulls.makers[index].slopes(hull.x.shape[1])
+        flat = np.maximum(hull.x[1] - hull.x[0], hull.x[3] - hull.x[4]) * np.where(np.isfinite(slopes), slopes, 1.0)
+        return np.flatnonzero((hull.y[3] > hull.y[0]) & (flat > _FLAT))
+
+    def _narrow(self, problem: _Problem, value: int, elements: IntArray, most: IntArray, least: IntArray) -> bool:
+        """Narrow the intervals of some elements of a value; return whether one became smaller, or empty."""
         low, high = (end.reshape(-1) for end in problem.values[value])
-        hull = self._relaxation.hulls.hull(index, *problem.values[value])
-        slopes = self._relaxation.hulls.makers[index].slopes(len(low))
-        slopes = np.where(np.isfinite(slopes), slopes, 1.0)
-        # Where the staircase only rises, smaller intervals would not help.
-        flat = np.maximum(hull.x[1] - hull.x[0], hull.x[3] - hull.x[4]) * slopes
-        elements = np.flatnonzero((hull.y[3] > hull.y[0]) & (flat > _FLAT))
+        upper, lower = high.copy(), low.copy()
+        upper[elements] = np.minimum(upper[elements], most)
+        lower[elements] = np.maximum(lower[elements], least)
+        if (lower > upper).any():
+            problem.closed = True
+            return True
+        if (lower == low).all() and (upper == high).all():
+            return False
+        shape = problem.values[value][0].shape
+        problem.values[value] = lower.reshape(shape), upper.reshape(shape)
+        problem.closed = not _propagate(self._network, problem.values)
+        return True
+
+    def _tighten_value(self, problem: _Problem, index: int) -> bool:
+        value = self._network.nodes[index].inputs[0]
+        low, _ = (end.reshape(-1) for end in problem.values[value])
+        elements = self._curved(problem, index)
         if not len(elements):
             return False
         situation = self._relaxation.situation([problem.values])
         bits = _SCALES[0]
-        slopes = slopes[elements]
+        slopes = self._relaxation.hulls.makers[index].slopes(len(low))[elements]
+        slopes = np.where(np.isfinite(slopes), slopes, 1.0)
         weight = np.maximum(1, np.rint(slopes * 2.0**bits)).astype(np.int64)
         count = len(elements)
         unit = np.zeros((2 * count, len(low)), dtype=np.int64)
@@ -326,20 +386,9 @@ class _Search:
         best = descend_under(self._relaxation, situation, rows, self._rows(1), problem.dual, start, effort)
         self._remember(value, len(low), chosen, best)
         most = self._certified_under(problem, situation, value, unit, best)
-        if most is None:
-            return False
-        upper, lower = high.copy(), low.copy()
-        upper[elements] = np.minimum(upper[elements], most[:count] // weight)
-        lower[elements] = np.maximum(lower[elements], -(most[count:] // weight))
-        if (lower > upper).any():
-            problem.closed = True
-            return True
-        if (lower == low).all() and (upper == high).all():
-            return False
-        shape = problem.values[value][0].shape
-        problem.values[value] = lower.reshape(shape), upper.reshape(shape)
-        problem.closed = not _propagate(self._network, problem.values)
-        return True
+        return most is not None and self._narrow(
+            problem, value, elements, most[:count] // weight, -(most[count:] // weight)
+        )
 
     def _remember(self, value: int, elements: int, chosen: Tensor, best: Assumed) -> None:
         """Keep multipliers to start from next time."""
