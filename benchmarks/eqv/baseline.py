@@ -32,7 +32,7 @@ from bvverify.load.inputs import Images, read_images
 from bvverify.network import IntArray, StepNetwork
 from bvverify.queries import PixelBall, Query, Robustness
 from bvverify.search.attack import AttackBudget, attack
-from bvverify.search.ilp import ProgramQuestion
+from bvverify.search.ilp import ProgramQuestion, ways_open_to_bounds
 from bvverify.search.intervals import proved_by_intervals
 from bvverify.search.linear import linear_gap
 from bvverify.search.solver_process import Solved
@@ -96,7 +96,7 @@ def answer(network: StepNetwork, posed: Posed, highs: Child, seconds: float) -> 
         return "robust", "bounds"
     if attack(network, box, question, budget=PGD, deadline=deadline).witness is not None:
         return "violated", "attack"
-    request = ProgramQuestion(network, box, question)
+    request = ProgramQuestion(network, box, ways_open_to_bounds(network, box, question))
     try:
         solved: Solved = highs.request(request, seconds=max(0.0, deadline - time.monotonic()))
     except ChildTimeout:

@@ -103,6 +103,8 @@ class Subject(Closing):
             witness=witness,
             obstacle=decision.obstacle,
             gap=decision.gap,
+            missing=decision.missing,
+            nodes=decision.nodes,
             closest=decision.closest,
         )
 

@@ -47,6 +47,10 @@ class Verdict:
     """For UNKNOWN: the kind of `reason`."""
     gap: int | None = None
     """For UNKNOWN: by how many output levels the bounds miss a proof."""
+    missing: float | None = None
+    """For UNKNOWN: by how many output levels branch and bound misses one, before the last rounding."""
+    nodes: int | None = None
+    """For UNKNOWN: the sub-problems that branch and bound looked at."""
     closest: float | None = None
     """For UNKNOWN: the least lead of the label that an attack met, in output levels before the last rounding."""
 
@@ -60,6 +64,8 @@ class Verdict:
             "seconds": round(self.seconds, 6),
             "reason": self.reason,
             "gap": self.gap,
+            "missing": self.missing,
+            "nodes": self.nodes,
             "closest": self.closest,
             "label": self.label,
             "prediction": self.prediction,

@@ -39,7 +39,8 @@ def unknowns(results: Results) -> Iterator[str]:
         yield f'<figure class="single">{charts.gap_bars(gaps, name="gaps", label=label)}</figure>'
     shown = nearest_first(unknown)[:_MOST_UNKNOWNS]
     yield f"<h3>{_of(len(shown), len(unknown), 'unknown queries')}, the smallest gaps first</h3>"
-    headings = ("model", "target", "tie rule", "input", "label", "radius", "gap", "lead", "reason", "stage", "time")
+    named = "model, target, tie rule, input, label, radius, gap, missing, nodes, lead, reason, stage, time"
+    headings = tuple(named.split(", "))
     yield from table(
         headings,
         (
@@ -51,6 +52,8 @@ def unknowns(results: Results) -> Iterator[str]:
                 result.label,
                 result.radius,
                 "" if result.gap is None else result.gap,
+                "" if result.missing is None else f"{result.missing:.2f}",
+                "" if result.nodes is None else result.nodes,
                 "" if result.closest is None else f"{result.closest:.2f}",
                 result.reason,
                 result.stage,

@@ -26,7 +26,7 @@ from bvverify.runs.job import Limits
 from bvverify.search.decision import Obstacle, Outcome
 
 _APPLICATION = 0x62767672  # "bvvr"
-_VERSION = 1
+_VERSION = 2
 _BUSY_SECONDS = 30.0
 _SCHEMA = """
 CREATE TABLE subjects (
@@ -42,8 +42,8 @@ CREATE TABLE items (
 ) STRICT;
 CREATE TABLE verdicts (
     query TEXT NOT NULL, settings TEXT NOT NULL, outcome TEXT NOT NULL, stage TEXT NOT NULL, solver TEXT NOT NULL,
-    seconds REAL NOT NULL, reason TEXT NOT NULL, obstacle TEXT, gap INTEGER, closest REAL, limits TEXT NOT NULL,
-    replay TEXT, witness BLOB, outputs BLOB, finished REAL NOT NULL,
+    seconds REAL NOT NULL, reason TEXT NOT NULL, obstacle TEXT, gap INTEGER, missing REAL, nodes INTEGER, closest REAL,
+    limits TEXT NOT NULL, replay TEXT, witness BLOB, outputs BLOB, finished REAL NOT NULL,
     PRIMARY KEY (query, settings)
 ) STRICT, WITHOUT ROWID;
 """
@@ -124,6 +124,8 @@ class Result:
     reason: str
     obstacle: Obstacle | None
     gap: int | None
+    missing: float | None
+    nodes: int | None
     closest: float | None
     limits: Limits | None
     replay: str | None
@@ -146,8 +148,8 @@ class Counterexample:
 _RESULT_COLUMNS = """
     s.model, s.model_sha256, s.target, s.runtime, s.replay_refusal, i.source, i.position, i.region, i.radius, i.clip,
     i.tie, i.label, i.prediction, i.input, i.query, coalesce(v.settings, ''), v.outcome, coalesce(v.stage, ''),
-    coalesce(v.solver, ''), coalesce(v.seconds, 0.0), coalesce(v.reason, ''), v.obstacle, v.gap, v.closest, v.limits,
-    v.replay, v.finished
+    coalesce(v.solver, ''), coalesce(v.seconds, 0.0), coalesce(v.reason, ''), v.obstacle, v.gap, v.missing, v.nodes,
+    v.closest, v.limits, v.replay, v.finished
 """
 
 
@@ -215,6 +217,8 @@ class Store(Closing):
             "reason": verdict.reason,
             "obstacle": None if verdict.obstacle is None else str(verdict.obstacle),
             "gap": verdict.gap,
+            "missing": verdict.missing,
+            "nodes": verdict.nodes,
             "closest": verdict.closest,
             "limits": json.dumps(asdict(limits)),
             "replay": None if witness is None else witness.replay,

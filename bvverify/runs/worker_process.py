@@ -67,7 +67,10 @@ class WorkerProcess(Closing):
             self.close()
             self._settings = settings
             self._child = Child(
-                "bvverify.runs.worker", memory_bytes=job.limits.memory_bytes, cpu_seconds=job.limits.cpu_seconds
+                "bvverify.runs.worker",
+                environment={"OMP_NUM_THREADS": "1"},  # there are as many workers as cores are to be used
+                memory_bytes=job.limits.memory_bytes,
+                cpu_seconds=job.limits.cpu_seconds,
             )
         return self._child
 

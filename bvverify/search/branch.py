@@ -35,6 +35,7 @@ from bvverify.bounds.relaxation import Relaxation, Rows, Situation
 from bvverify.network import IntArray, Step, StepNetwork
 from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.claims import Claim, claim
+from bvverify.search.ilp import OpenWay
 
 Bounds = tuple[IntArray, IntArray]
 Reals = npt.NDArray[np.float64]
@@ -112,9 +113,9 @@ class Branching:
                 self._open.append((min(searches, key=lambda search: search.start(list(values))), way))
 
     @property
-    def open_ways(self) -> list[list[Overtaking]]:
+    def open_ways(self) -> list[OpenWay]:
         """The ways that are not excluded."""
-        return [way for _, way in self._open]
+        return [OpenWay(way, search.values) for search, way in self._open]
 
     def bound(self) -> Branched:
         """Bound the whole box as well as it goes."""
@@ -190,6 +191,11 @@ class _Search:
         self._root = _Problem(values, None)
         self._descend([self._root], 0)
         return self._root.bound
+
+    @property
+    def values(self) -> list[Bounds]:
+        """Bounds of all values of the network where the claim holds."""
+        return self._root.values
 
     @property
     def bound(self) -> float:

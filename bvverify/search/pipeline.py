@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from bvverify.errors import InternalError, UsageError
-from bvverify.network import IntArray, StepNetwork
+from bvverify.network import Affine, IntArray, StepNetwork
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search.attack import AttackBudget, attack
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.decision import Decision, Obstacle, Outcome, Stage
+from bvverify.search.ilp import OpenWay, ways_open_to_bounds
 from bvverify.search.intervals import interval_gap, proved_by_intervals
 from bvverify.search.linear import linear_bounds
 
@@ -24,6 +25,10 @@ _LEAVING_TIME = (Obstacle.STAGES, Obstacle.SOLVER, Obstacle.MEMORY, Obstacle.CRA
 """With these, another stage may still decide."""
 _FEW_POINTS = 2**20
 """Boxes of fewer inputs are left to solvers, if stages with solvers are allowed."""
+_FEW_INPUTS = 64
+"""Sums of so few inputs take few values, which relaxations do not see and integer programs do."""
+_SHARE_OF_PROGRAMS = 0.5
+"""The part of the time left that integer programs get before sub-problems are split."""
 _SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integer_steps=200, seed=1)
 """For questions that bounds of the whole box leave open."""
 
@@ -74,6 +79,7 @@ class _Pipeline:
         self._gap: int | None = None
         self._closest: float | None = None
         self._branched: Branched | None = None
+        self._narrowed: list[OpenWay] | None = None
 
     def run(self) -> Decision:
         """Return the first exact answer, or UNKNOWN with all that was learnt."""
@@ -138,15 +144,27 @@ class _Pipeline:
             if self._branched.witness is not None:
                 return Decision(Outcome.VIOLATED, Stage.BRANCH, witness=self._branched.witness)
             if part == search.bound and Stage.ATTACK in self._stages:
-                rivals = {overtaking.winner for way in search.open_ways for overtaking in way}
+                rivals = {overtaking.winner for open_ in search.open_ways for overtaking in open_.way}
                 if (violated := self._attacked(replace(_SECOND_ATTACK, rivals=tuple(sorted(rivals))))) is not None:
                     return violated
+            self._narrowed = search.open_ways
+            if part == search.bound and Stage.ILP in self._stages and self._reads_few_inputs():
+                solved = self._ilp(share=_SHARE_OF_PROGRAMS)
+                if solved.outcome is not Outcome.UNKNOWN:
+                    return solved
         if self._left() == 0.0:
             return Decision(Outcome.UNKNOWN, Stage.BRANCH, reason="time", obstacle=Obstacle.TIME)
         return None
 
-    def _ilp(self) -> Decision | None:
-        return self._solver.programs.decide(*self._question, seconds=self._left())
+    def _reads_few_inputs(self) -> bool:
+        network, _, _ = self._question
+        first = next((node.operation for node in network.nodes if isinstance(node.operation, Affine)), None)
+        return first is not None and first.weight.shape[2] <= _FEW_INPUTS
+
+    def _ilp(self, *, share: float = 1.0) -> Decision:
+        network, box, _ = self._question
+        ways = ways_open_to_bounds(*self._question) if self._narrowed is None else self._narrowed
+        return self._solver.programs.decide(network, box, ways, seconds=share * self._left())
 
     def _bitvector(self) -> Decision | None:
         return self._solver.decide(*self._question, seconds=self._left())

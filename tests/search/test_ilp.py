@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from bvverify.network import Gather, NetworkBuilder, Product
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search import BitvectorSolver, Obstacle, Outcome, Stage, decide
-from bvverify.search.ilp import ProgramQuestion, ProgramSolver, solve_programs
+from bvverify.search.ilp import ProgramQuestion, ProgramSolver, solve_programs, ways_open_to_bounds
 from bvverify.solvers import Status
 from bvverify.solvers.integer import INTEGER_BACKENDS, IntegerBackend
 from tests.encode.questions import Question, questions
@@ -57,7 +57,8 @@ def test_the_stage_agrees_with_enumeration(solver: BitvectorSolver) -> None:
 @pytest.mark.parametrize("backend", INTEGER_BACKENDS, ids=lambda backend: backend.name)
 def test_questions_about_digits(backend: IntegerBackend) -> None:
     for edge in edges(6):
-        solved = solve_programs(ProgramQuestion(digits().network, edge.box, edge.question), backend)
+        ways = ways_open_to_bounds(digits().network, edge.box, edge.question)
+        solved = solve_programs(ProgramQuestion(digits().network, edge.box, ways), backend)
         assert solved.status is (Status.SAT if edge.violated else Status.UNSAT)
         if solved.witness is not None:
             assert edge.box.contains(solved.witness)
@@ -66,19 +67,27 @@ def test_questions_about_digits(backend: IntegerBackend) -> None:
 
 def test_the_time_limit_is_hard_and_the_next_question_is_answered() -> None:
     network, easy = digits().network, edges(1)[0]
+    ways = ways_open_to_bounds(network, easy.box, easy.question)
     with BitvectorSolver("bitwuzla") as solver:
-        solver.programs.decide(network, easy.box, easy.question, seconds=60)  # the child process runs from here on
+        solver.programs.decide(network, easy.box, ways, seconds=60)  # the child process runs from here on
         started = time.perf_counter()
         decision = decide(network, *hard(), solver=solver, seconds=0.1, stages=(Stage.ILP,))
         assert time.perf_counter() - started < 0.1 + LEEWAY
         assert (decision.outcome, decision.obstacle, decision.reason) == (Outcome.UNKNOWN, Obstacle.TIME, "time: 0.1 s")
-        decision = solver.programs.decide(network, easy.box, easy.question, seconds=60)
+        decision = solver.programs.decide(network, easy.box, ways, seconds=60)
         assert decision.outcome is Outcome.VIOLATED
 
 
 def test_a_lack_of_memory_is_no_answer() -> None:
+    random = np.random.default_rng(0)
+    builder = NetworkBuilder(lower=[0] * 900, upper=[9] * 900)
+    builder.dense(random.integers(-9, 10, (600, 900)), [0] * 600)
+    builder.clamp(0, 255)
+    builder.dense(random.integers(-9, 10, (2, 600)), [0, 0])
+    network, box = builder.build(), LevelBox.of([0] * 900, [9] * 900)
+    ways = ways_open_to_bounds(network, box, Robustness(0, 2))
     with ProgramSolver(memory_bytes=2**28) as solver:
-        decision = solver.decide(digits().network, *hard(), seconds=60)
+        decision = solver.decide(network, box, ways, seconds=60)
     assert decision.outcome is Outcome.UNKNOWN
     assert decision.obstacle in (Obstacle.MEMORY, Obstacle.CRASH)
 
