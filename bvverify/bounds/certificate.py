@@ -3,26 +3,23 @@
 `bvverify.bounds.relaxation` says which bound belongs to which multipliers, for any multipliers whatever.  So those that
 floats found are multiplied by a large number and rounded to integers, and the bound that belongs to these integers is
 computed exactly.  Nothing is repaired, no tolerance is needed, and floats have no part in what is proved.
+Free of torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from bvverify.bounds.boxfed import BoxUnits
 from bvverify.bounds.hull import Hull, NetworkHulls
-from bvverify.bounds.relaxation import Multipliers
-from bvverify.errors import InternalError
 from bvverify.network import Affine, Gather, IntArray, Max, Product
 
 SLANT_BITS = 16
 """Slanted bounds are multiples of 2**-SLANT_BITS."""
 _EXACT_FLOAT = 1 << 53
 _EXACT_INT = 1 << 62
-_HUGE = 1 << 60
 _FACTOR_BITS = 26
 _HALVINGS = 30
 
@@ -51,24 +48,7 @@ class IntegerMultipliers:
     """
 
     back: dict[int, IntArray]
-    slanted: dict[int, tuple[IntArray, Reals]]
-
-
-def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers:
-    """Return multipliers in integers, for rows that were multiplied by `factor`."""
-
-    def rounded(tensor: Tensor, scale: float) -> IntArray:
-        scaled = tensor.detach().numpy().astype(np.float64) * scale
-        if not np.isfinite(scaled).all():
-            raise InternalError("bounds: a multiplier is not finite")
-        return np.rint(np.clip(scaled, -_HUGE, _HUGE)).astype(np.int64)  # any integers are valid
-
-    back = {index: rounded(tensor, factor) for index, tensor in found.back.items()}
-    slanted = {
-        value: (rounded(held.slant[0], 1 << SLANT_BITS), held.share.detach().numpy())
-        for value, held in found.slanted.items()
-    }
-    return IntegerMultipliers(back, slanted)
+    slanted: Mapping[int, tuple[IntArray, Reals]]
 
 
 class Certifier:

@@ -23,8 +23,12 @@ import torch
 from torch import Tensor
 
 from bvverify.bounds.boxfed import BoxUnits
+from bvverify.bounds.certificate import SLANT_BITS, IntegerMultipliers
 from bvverify.bounds.hull import POINTS, Hull, NetworkHulls, Reals
+from bvverify.errors import InternalError
 from bvverify.network import Affine, Gather, IntArray, Max, Product
+
+_HUGE = 1 << 60
 
 Bounds = tuple[IntArray, IntArray]
 Values = Sequence[Bounds]
@@ -348,6 +352,23 @@ def _raised(hull: Hull, slope: Reals) -> _Raised:
     chord = (y[2] - y[0]) / np.maximum(x[2] - x[0], 1)
     bent = (y[3] > y[0]) & (slope * x[0] + rise < y[0])
     return _Raised(hull.y[0], slope, rise, bent, np.where(y[3] - y[0] > 1, np.minimum(chord, slope), chord))
+
+
+def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers:
+    """Return multipliers in integers, for rows that were multiplied by `factor`."""
+
+    def rounded(tensor: Tensor, scale: float) -> IntArray:
+        scaled = tensor.detach().numpy().astype(np.float64) * scale
+        if not np.isfinite(scaled).all():
+            raise InternalError("bounds: a multiplier is not finite")
+        return np.rint(np.clip(scaled, -_HUGE, _HUGE)).astype(np.int64)  # any integers are valid
+
+    back = {index: rounded(tensor, factor) for index, tensor in found.back.items()}
+    slanted = {
+        value: (rounded(held.slant[0], 1 << SLANT_BITS), held.share.detach().numpy())
+        for value, held in found.slanted.items()
+    }
+    return IntegerMultipliers(back, slanted)
 
 
 def _add(held: dict[int, Tensor], value: int, part: Tensor) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bvverify.bounds.certificate import Certifier, IntegerMultipliers, IntegerRows, greatest_where, integer_multipliers
+from bvverify.bounds.certificate import Certifier, IntegerMultipliers, IntegerRows, greatest_where
 from bvverify.bounds.descent import (
     Assumed,
     Descended,
@@ -31,7 +31,7 @@ from bvverify.bounds.descent import (
     multipliers,
 )
 from bvverify.bounds.hull import NetworkHulls
-from bvverify.bounds.relaxation import Relaxation, Rows, Situation
+from bvverify.bounds.relaxation import Relaxation, Rows, Situation, integer_multipliers
 from bvverify.network import IntArray, Step, StepNetwork
 from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.claims import Claim, claim

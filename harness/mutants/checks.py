@@ -13,6 +13,8 @@ import numpy.typing as npt
 from pysmt.environment import reset_env
 
 from bvverify.bounds import LinearBounds, Rows, Slopes
+from bvverify.bounds.certificate import SLANT_BITS, Certifier, IntegerMultipliers, IntegerRows
+from bvverify.bounds.hull import NetworkHulls
 from bvverify.bounds.linear import PRECISIONS
 from bvverify.bounds.lines import SHIFT, step_lines
 from bvverify.encode import PysmtTerms, encode
@@ -37,6 +39,7 @@ _SMALL, _SOLVED = 250, 12
 """Numbers of random questions of each kind that are looked at and that are solved."""
 _SUBSTITUTED = 12
 """How many inputs of a question are put into its pysmt formula."""
+_CERTIFIED_BITS = 30
 _COMPARISONS = 1500
 """Recorded networks with more comparisons than these are not encoded."""
 
@@ -157,11 +160,69 @@ def bounds_fault(question: SmallQuestion, violated: npt.NDArray[np.bool_]) -> st
                 greatest = bounds.greatest(Rows(value, rows, (0, 0)), precisions=precisions) or reached
                 if any(most < met for most, met in zip(greatest, reached, strict=True)):
                     return "a linear form exceeds its bound"
-        if fault := lines_fault(network, bounds, slopes):
+        if fault := lines_fault(network, bounds, slopes) or certificate_fault(question, bounds):
             return fault
     if linear_gap(network, box, question.property) == 0 and violated.any():
         return "linear bounds prove what is false"
     return ""
+
+
+def certificate_fault(question: SmallQuestion, bounds: LinearBounds) -> str:
+    """Return what is wrong with certified bounds of single staircases, clamps and tables, for several multipliers."""
+    network, points = question.network, question.points
+    certifier, hulls = Certifier(NetworkHulls(network), bounds.values), NetworkHulls(network)
+    for index in hulls.makers:
+        y = network.evaluate_values(points, (index + 1,))[0].reshape(len(points), -1)
+        row = np.array([[1, -2, 3][place % 3] for place in range(y.shape[1])])[None] << _CERTIFIED_BITS
+        hull = hulls.hull(index, *bounds.values[network.nodes[index].inputs[0]])
+        slope = (hull.y[3] - hull.y[0]) / np.maximum(hull.x[3] - hull.x[0], 1)
+        none = {
+            other: np.zeros((1, sum(network.values[source].lower.size for source in node.inputs)), dtype=np.int64)
+            for other, node in enumerate(network.nodes[:index])
+        }
+        for part in (0.0, 0.4, 1.0, 1.5):
+            back = {**none, index: np.rint(row * slope * part).astype(np.int64)}
+            slanted = _slanted(hulls, index + 1, part)
+            for multipliers in (IntegerMultipliers(back, {}), IntegerMultipliers(back, slanted)):
+                greatest = certifier.greatest(IntegerRows({index + 1: row}, np.zeros(1, dtype=np.int64)), multipliers)
+                if greatest is not None and (y @ row[0]).max() > greatest[0]:
+                    return "a linear form exceeds its certified bound"
+    return slanted_fault(question, hulls, certifier)
+
+
+def slanted_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifier) -> str:
+    """Return what is wrong with slanted bounds, by looking at what units exceed them by."""
+    network, points = question.network, question.points
+    flat = points.reshape(len(points), -1)
+    for value, units in hulls.boxes.items():
+        y = network.evaluate_values(points, (value,))[0].reshape(len(points), -1)
+        slanted = _slanted(hulls, value, 1.0)
+        spread = np.zeros((y.shape[1], flat.shape[1]), dtype=np.int64)
+        unit, place = np.nonzero(units.inputs >= 0)
+        np.add.at(spread, (unit, units.inputs[unit, place]), slanted[value][0][unit, place])
+        over = _CERTIFIED_BITS - SLANT_BITS
+        own = np.eye(y.shape[1], dtype=np.int64) << _CERTIFIED_BITS
+        rows = IntegerRows({value: own, 0: -(spread << over)}, np.zeros(len(own), dtype=np.int64))
+        none = {
+            index: np.zeros(
+                (len(own), sum(network.values[source].lower.size for source in node.inputs)), dtype=np.int64
+            )
+            for index, node in enumerate(network.nodes[:value])
+        }
+        greatest = certifier.greatest(rows, IntegerMultipliers(none, slanted))
+        reached = (y << _CERTIFIED_BITS) - (flat @ spread.T << over)
+        if greatest is not None and (reached.max(axis=0) > greatest).any():
+            return "a unit exceeds its slanted bound"
+    return ""
+
+
+def _slanted(hulls: NetworkHulls, value: int, part: float) -> dict[int, tuple[IntArray, npt.NDArray[np.float64]]]:
+    """Return slanted bounds along the first sum of each unit, for values whose units are fed by the box."""
+    if (units := hulls.boxes.get(value)) is None:
+        return {}
+    slopes = hulls.makers[units.step].channel_slopes[units.channel]
+    slant = np.rint(part * slopes[:, None] * units.weight[:, 0] * 2**SLANT_BITS).astype(np.int64)
+    return {value: (slant, np.ones((1, len(slant))))}
 
 
 def lines_fault(network: StepNetwork, bounds: LinearBounds, slopes: Slopes) -> str:

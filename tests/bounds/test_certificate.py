@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bvverify.bounds.boxfed import box_units
-from bvverify.bounds.certificate import Certifier, IntegerRows, integer_multipliers
+from bvverify.bounds.certificate import Certifier, IntegerRows
 from bvverify.bounds.descent import Slants, first_dual, multipliers
 from bvverify.bounds.hull import Hull, HullMaker, NetworkHulls
-from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows
+from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, integer_multipliers
 from bvverify.network import (
     ALWAYS,
     NEVER,
