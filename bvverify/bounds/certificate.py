@@ -16,7 +16,7 @@ from bvverify.bounds.boxfed import BoxUnits
 from bvverify.bounds.hull import Hull, NetworkHulls
 from bvverify.network import Affine, Gather, IntArray, Max, Product
 
-SLANT_BITS = 16
+SLANT_BITS = 20
 """Slanted bounds are multiples of 2**-SLANT_BITS."""
 _EXACT_FLOAT = 1 << 53
 _EXACT_INT = 1 << 62

@@ -16,7 +16,7 @@ from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation,
 _RATE_BACK, _RATE_SLANT, _RATE_SHARE, _RATE_UNDER = 0.1, 0.5, 0.1, 0.6
 _FIRST_FACTOR = 0.3
 _MOMENTA = (0.5, 0.9)
-_ENOUGH = -0.01
+_ENOUGH = -0.02
 """Bounds this low need not be lowered further: integers will confirm that they are negative."""
 
 
