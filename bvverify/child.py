@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, BinaryIO
 
 from bvverify.closing import Closing
@@ -108,7 +108,8 @@ class Child(Closing):
             process.wait()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    stream.close()
+                    with suppress(BrokenPipeError):  # half a request that nobody reads any more
+                        stream.close()
         if self._errors is not None:
             self._errors.close()
             self._errors = None

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -73,6 +74,15 @@ def test_a_crash_is_told_with_its_signal_and_survived(child: Child) -> None:
     with pytest.raises(ChildDied, match="signal SIGABRT"):
         ask(child, "abort")
     assert ask(child, "echo", 1) == 1
+
+
+def test_a_process_that_was_killed_between_requests_is_told_and_replaced(child: Child) -> None:
+    process = ask(child, "process")
+    assert isinstance(process, int)
+    os.kill(process, signal.SIGKILL)
+    with pytest.raises(ChildDied):
+        ask(child, "echo", 1)
+    assert ask(child, "echo", 2) == 2
 
 
 def test_an_exit_is_told_with_its_code_and_last_words(child: Child) -> None:
