@@ -80,6 +80,8 @@ def test_a_process_that_was_killed_between_requests_is_told_and_replaced(child: 
     process = ask(child, "process")
     assert isinstance(process, int)
     os.kill(process, signal.SIGKILL)
+    while is_running(process):
+        time.sleep(0.01)
     with pytest.raises(ChildDied):
         ask(child, "echo", np.zeros(2**16))  # more than a pipe buffers
     assert ask(child, "echo", 2) == 2
