@@ -184,7 +184,7 @@ def greatest_where(
         down = bound(first) > bound(second)
         left, right = np.where(down, first, left), np.where(down, right, second)
     scale = 1 << _FACTOR_BITS
-    factors = np.rint((left + right) / 2 / unit * scale).astype(np.int64)
+    factors = np.rint(np.clip((left + right) / 2 / unit * scale, 0, _EXACT_INT)).astype(np.int64)
     try:
         _check(_largest(rows) * scale + _largest(factors) * unit, 1)
         _check(_largest(constants) * scale + _largest(factors) * abs(constant), 1)

@@ -40,6 +40,7 @@ from bvverify.search.ilp import OpenWay
 Bounds = tuple[IntArray, IntArray]
 Reals = npt.NDArray[np.float64]
 
+_EXACT_INT = 1 << 62
 _FLAT = 0.75
 """Staircases with a longer flat part than this many levels are worth smaller intervals."""
 _SCALES = (36, 30, 24)
@@ -179,6 +180,7 @@ class _Search:
         self._network, self._claim = task.relaxation.network, implied
         self._row = _tensor(implied.row / implied.unit)[None]
         self._constant = (implied.constant - implied.threshold) / implied.unit
+        self._largest = max(abs(implied.constant - implied.threshold), *map(abs, implied.row.tolist()))
         self.missing = 0.0
         self._root = _Problem([], None)
         self._assumed: dict[int, Assumed] = {}
@@ -264,9 +266,8 @@ class _Search:
             self._task.look(found.primal[0])
         for index, problem in enumerate(problems):
             problem.dual = found.dual.row(index)
-            problem.bound = min(
-                problem.bound, float(found.bound[index])
-            )  # what was proved of the whole holds of a part
+            # What was proved of the whole holds of a part.
+            problem.bound = min(problem.bound, float(found.bound[index]))
             problem.found = Descended(
                 problem.dual,
                 found.bound[index : index + 1],
@@ -296,6 +297,8 @@ class _Search:
         certifier = Certifier(self._relaxation.hulls, problem.values)
         for bits in _SCALES:
             shift = max(0, bits - int(self._claim.unit).bit_length())
+            if self._largest << shift >= _EXACT_INT:
+                continue
             rows = IntegerRows(
                 {self._claim.value: self._claim.row[None] << shift},
                 np.array([self._claim.constant - self._claim.threshold], dtype=np.int64) << shift,
@@ -367,6 +370,7 @@ class _Search:
         return True
 
     def _tighten_value(self, problem: _Problem, index: int) -> bool:
+        """Bound the accumulators that a staircase reads, each with multipliers of its own."""
         value = self._network.nodes[index].inputs[0]
         low, _ = (end.reshape(-1) for end in problem.values[value])
         elements = self._curved(problem, index)
@@ -377,11 +381,10 @@ class _Search:
         slopes = self._relaxation.hulls.makers[index].slopes(len(low))[elements]
         slopes = np.where(np.isfinite(slopes), slopes, 1.0)
         weight = np.maximum(1, np.rint(slopes * 2.0**bits)).astype(np.int64)
-        count = len(elements)
-        unit = np.zeros((2 * count, len(low)), dtype=np.int64)
-        unit[np.arange(count), elements] = weight
-        unit[count + np.arange(count), elements] = -weight
-        rows = Rows({value: _tensor(unit / 2.0**bits)}, torch.zeros(2 * count))
+        one = np.zeros((len(elements), len(low)), dtype=np.int64)
+        one[np.arange(len(elements)), elements] = weight
+        unit = np.concatenate([one, -one])
+        rows = Rows({value: _tensor(unit / 2.0**bits)}, torch.zeros(len(unit)))
         assert problem.dual is not None
         chosen = torch.tensor(np.concatenate([elements, len(low) + elements]))
         if value in self._assumed:
@@ -392,9 +395,10 @@ class _Search:
         best = descend_under(self._relaxation, situation, rows, self._rows(1), problem.dual, start, effort)
         self._remember(value, len(low), chosen, best)
         most = self._certified_under(problem, situation, value, unit, best)
-        return most is not None and self._narrow(
-            problem, value, elements, most[:count] // weight, -(most[count:] // weight)
-        )
+        if most is None:
+            return False
+        above, below = np.split(most, 2)
+        return self._narrow(problem, value, elements, above // weight, -(below // weight))
 
     def _remember(self, value: int, elements: int, chosen: Tensor, best: Assumed) -> None:
         """Keep multipliers to start from next time."""
@@ -417,7 +421,9 @@ class _Search:
         assert problem.dual is not None
         scale = 2.0 ** _SCALES[0]
         factor = best.factor[:, 0].detach().numpy().astype(np.float64)
-        added = np.maximum(0, np.rint(factor * scale / self._claim.unit)).astype(np.int64)
+        added = np.rint(np.clip(factor * scale / self._claim.unit, 0, _EXACT_INT)).astype(np.int64)
+        if int(added.max(initial=0)) * self._largest + int(np.abs(unit).max(initial=0)) >= _EXACT_INT:
+            return None
         start = {value: unit}
         part = added[:, None] * self._claim.row[None]
         start[self._claim.value] = start[self._claim.value] + part if self._claim.value == value else part
