@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bvverify.bounds import LinearBounds, Slopes
 from bvverify.encode.exact_line import exact_line
@@ -27,7 +28,7 @@ from bvverify.network import (
 from bvverify.queries import LevelBox, Overtaking
 from bvverify.solvers import Status
 from bvverify.solvers.integer import CP_SAT, HIGHS, INTEGER_BACKENDS, IntegerBackend, solve_program
-from tests.networks import points_of
+from tests.networks import points_of, randoms
 
 from .questions import Question, questions
 
@@ -127,6 +128,22 @@ def test_a_jagged_staircase(lower: int) -> None:
     levels_are_exact(with_zero(builder), LevelBox.of([lower] * 3, [5] * 3))
 
 
+@given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(-(10**9), 10**9), st.booleans(), randoms)
+def test_a_line_counts_the_thresholds_it_was_fitted_to(
+    factor: int, divisor: int, offset: int, nudge: bool, random: np.random.Generator
+) -> None:
+    """Thresholds of a line, some of them moved by one, so that a line may or may not exist."""
+    thresholds = np.array([-((offset - divisor * level) // factor) for level in range(1, 41)])
+    if nudge:
+        thresholds = np.sort(thresholds + random.integers(-1, 2, size=40))
+    lower, upper = int(thresholds[0]) - 3, int(thresholds[-1]) + 2
+    line = exact_line(thresholds, lower, upper, more_below=True)
+    assert nudge or line is not None
+    if line is not None:
+        near = np.concatenate([thresholds - 1, thresholds, thresholds + 1, [lower, upper]]).clip(lower, upper)
+        assert all(min(max(line.at(x), 0), 40) == (thresholds <= x).sum() for x in near.tolist())
+
+
 @pytest.mark.parametrize("zero_point", [-30, 0, 30])
 def test_a_regular_staircase_is_a_line_and_its_ends_are_clipped(zero_point: int) -> None:
     builder = sums([7, -5, 2], 9)
@@ -156,11 +173,13 @@ def sums_clamped(lower: int, upper: int) -> NetworkBuilder:
     return builder
 
 
-@pytest.mark.parametrize("floor", [-100, 2, 5, 100])
+@pytest.mark.parametrize("floor", [-1000, 25, 75, 1000])
 def test_a_maximum(floor: int) -> None:
-    """Of two sums and a constant, which may dominate one of them, both, or none."""
+    """Of three sums, one of them dominated, and a constant, which dominates none, one, two or all of them; where it is
+    the maximum, no sum has its value.
+    """
     builder = NetworkBuilder(lower=[0, 0], upper=[5, 5])
-    builder.dense([[2, -3], [-2, 1], [1, -1]], [0, 1, -20])
+    builder.dense([[20, -30], [-20, 10], [10, -10]], [0, 10, -200])
     pairs = builder.append(Gather(np.array([[0, 1, -1, 2]]), floor), builder.value)
     builder.resume(builder.append(Max(), pairs), np.arange(1))
     levels_are_exact(with_zero(builder), LevelBox.of([0, 0], [5, 5]))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bvverify.network import NetworkBuilder, StepNetwork, shift_rule
+from bvverify.network import NetworkBuilder, Step, StepNetwork, shift_rule
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search import Outcome, Stage, decide
 from bvverify.search.bitvector import BitvectorSolver
@@ -97,6 +97,18 @@ def test_a_lone_counterexample_is_never_called_robust(place: int) -> None:
 def test_a_bump_beyond_the_box_is_excluded() -> None:
     network, box, property_ = bump(3, 28)
     assert branched(Question(network, box, property_), SMALL).proved
+
+
+@pytest.mark.parametrize("size", [2**20, 2**34, 2**40, 2**44])
+@pytest.mark.parametrize("label", [0, 1])
+def test_huge_accumulators_prove_nothing_wrong(size: int, label: int) -> None:
+    builder = NetworkBuilder(lower=[0, 0], upper=[3, 3])
+    builder.dense([[size, -size], [3, 2 * size]], [0, 5])
+    builder.step(Step(0, np.array([[-size, 0, size, 2 * size], [size, 2 * size, 4 * size, 6 * size]])))
+    builder.dense([[1, -1], [-1, 1]], [0, 0])
+    builder.step(Step(0, np.array([[0], [0]])))
+    question = Question(builder.build(), LevelBox.of([0, 0], [3, 1]), Robustness(label, 2))
+    agree(question, branched(question, SMALL))
 
 
 @given(questions(), st.integers(1, 3))
