@@ -53,7 +53,7 @@ TargetOption = Annotated[
 SolverOption = Annotated[str, typer.Option(help="bitwuzla, cvc5 or z3.")]
 StagesOption = Annotated[
     str | None,
-    typer.Option(help="Stages to try, with commas: intervals, bounds, attack, ilp, bitvector. All by default."),
+    typer.Option(help="Stages to try, with commas: intervals, bounds, attack, branch, ilp, bitvector; default all."),
 ]
 InputShapeOption = Annotated[
     str | None,
