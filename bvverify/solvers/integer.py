@@ -14,15 +14,16 @@ from bvverify.solvers.program import IntArray, IntegerProgram
 
 @dataclass(frozen=True)
 class IntegerBackend:
-    """One solver of integer programs.  `exact`: it computes in integers, so that its UNSAT counts."""
+    """One solver of integer programs, and the module that asks it."""
 
     name: str
     module: str
-    exact: bool
 
 
-CP_SAT = IntegerBackend("cp-sat", "bvverify.solvers.cpsat", exact=True)
-HIGHS = IntegerBackend("highs", "bvverify.solvers.highs", exact=False)
+CP_SAT = IntegerBackend("cp-sat", "bvverify.solvers.cpsat")
+"""It computes in integers: its answers count."""
+HIGHS = IntegerBackend("highs", "bvverify.solvers.highs")
+"""It computes in floats: its UNSAT is no proof."""
 INTEGER_BACKENDS = (CP_SAT, HIGHS)
 
 

@@ -15,7 +15,7 @@ from bvverify.queries import LevelBox, Robustness
 from bvverify.search import BitvectorSolver, Obstacle, Outcome, Stage, decide
 from bvverify.search.ilp import ProgramQuestion, ProgramSolver, solve_programs, ways_open_to_bounds
 from bvverify.solvers import Status
-from bvverify.solvers.integer import INTEGER_BACKENDS, IntegerBackend
+from bvverify.solvers.integer import CP_SAT, INTEGER_BACKENDS, IntegerBackend, ProgramAnswer
 from tests.encode.questions import Question, questions
 from tests.networks import violates
 
@@ -63,6 +63,16 @@ def test_questions_about_digits(backend: IntegerBackend) -> None:
         if solved.witness is not None:
             assert edge.box.contains(solved.witness)
             assert edge.question.violated_by(digits().network.evaluate(solved.witness[None]))[0]
+
+
+def test_a_solver_that_gives_up_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder, box, question = copies(8)
+    ways = ways_open_to_bounds(builder.build(), box, question)
+    gave_up = ProgramAnswer(Status.UNKNOWN, reason="tired")
+    monkeypatch.setattr("bvverify.search.ilp.solve_program", lambda *_: gave_up)
+    assert ways
+    solved = solve_programs(ProgramQuestion(builder.build(), box, ways), CP_SAT)
+    assert (solved.status, solved.witness, solved.reason) == (Status.UNKNOWN, None, "tired")
 
 
 def test_the_time_limit_is_hard_and_the_next_question_is_answered() -> None:
