@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from bvverify.network import Gather, NetworkBuilder, Product
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search import BitvectorSolver, Obstacle, Outcome, Stage, decide
-from bvverify.search.ilp import ProgramQuestion, ProgramSolver, solve_programs, ways_open_to_bounds
+from bvverify.search.ilp import OpenWay, ProgramQuestion, ProgramSolver, solve_programs, ways_open_to_bounds
 from bvverify.solvers import Status
 from bvverify.solvers.integer import CP_SAT, INTEGER_BACKENDS, IntegerBackend, ProgramAnswer
 from tests.encode.questions import Question, questions
@@ -67,11 +67,12 @@ def test_questions_about_digits(backend: IntegerBackend) -> None:
 
 def test_a_solver_that_gives_up_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     builder, box, question = copies(8)
-    ways = ways_open_to_bounds(builder.build(), box, question)
-    gave_up = ProgramAnswer(Status.UNKNOWN, reason="tired")
-    monkeypatch.setattr("bvverify.search.ilp.solve_program", lambda *_: gave_up)
-    assert ways
-    solved = solve_programs(ProgramQuestion(builder.build(), box, ways), CP_SAT)
+    network = builder.build()
+    (way,) = question.ways()
+    request = ProgramQuestion(network, box, [OpenWay(way, network.interval(box.lower, box.upper))])
+    assert solve_programs(request, CP_SAT).status is Status.UNSAT
+    monkeypatch.setattr("bvverify.search.ilp.solve_program", lambda *_: ProgramAnswer(Status.UNKNOWN, reason="tired"))
+    solved = solve_programs(request, CP_SAT)
     assert (solved.status, solved.witness, solved.reason) == (Status.UNKNOWN, None, "tired")
 
 
