@@ -34,7 +34,6 @@ from bvverify.queries import PixelBall, Query, Robustness
 from bvverify.search.attack import AttackBudget, attack
 from bvverify.search.ilp import ProgramQuestion, ways_open_to_bounds
 from bvverify.search.intervals import proved_by_intervals
-from bvverify.search.linear import linear_gap
 from bvverify.search.solver_process import Solved
 from bvverify.solvers import Status
 
@@ -92,11 +91,11 @@ def answer(network: StepNetwork, posed: Posed, highs: Child, seconds: float) -> 
         return "misclassified", "input"
     if proved_by_intervals(network, box, question):
         return "robust", "intervals"
-    if linear_gap(network, box, question) == 0:
+    if not (ways := ways_open_to_bounds(network, box, question)):
         return "robust", "bounds"
     if attack(network, box, question, budget=PGD, deadline=deadline).witness is not None:
         return "violated", "attack"
-    request = ProgramQuestion(network, box, ways_open_to_bounds(network, box, question))
+    request = ProgramQuestion(network, box, ways)
     try:
         solved: Solved = highs.request(request, seconds=max(0.0, deadline - time.monotonic()))
     except ChildTimeout:
