@@ -35,10 +35,10 @@ def exact_line(
     """
     if max(abs(lower), abs(upper), len(thresholds)) >= _LARGEST:
         return None
-    for ends in {(more_below, more_above): None, (False, False): None}:
-        if (line := _fit(thresholds, lower, upper, *ends)) is not None:
-            return line
-    return None
+    line = _fit(thresholds, lower, upper, more_below, more_above)
+    if line is None and (more_below or more_above):
+        line = _fit(thresholds, lower, upper, False, False)
+    return line
 
 
 def _fit(thresholds: IntArray, lower: int, upper: int, from_lower: bool, to_upper: bool) -> ExactLine | None:

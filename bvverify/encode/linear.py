@@ -191,8 +191,7 @@ class _Encoder:
                 self._affine(node.operation, sources[0], wanted, elements, (lower, upper))
             case Step(base, thresholds):
                 for element in wanted.tolist():
-                    x, row = sources[0][element], thresholds[element % len(thresholds)]
-                    elements[element] = self._step(x, base, row)
+                    elements[element] = self._step(sources[0][element], base, thresholds[element % len(thresholds)])
             case Clamp():
                 for element in wanted.tolist():
                     elements[element] = self._clamp(sources[0][element], node.operation.lower, node.operation.upper)
@@ -331,16 +330,15 @@ class _Encoder:
         under = {y: divisor, x: -factor}
         over = {y: divisor, x: -factor}
         under_most, over_least = offset, offset - divisor + 1
-        if (lowest := line.at(self.rows.lower[x])) < 0:  # the binary says: y may be above the lower end
+        if line.at(self.rows.lower[x]) < 0:  # the binary says: y may be above the lower end
             slack = -(factor * self.rows.lower[x] + line.offset)
             lifted = self.rows.binary()
             under[lifted], under_most = slack, under_most + slack
             self.rows.row({y: 1, lifted: -span}, most=lower)
-        if (highest := line.at(self.rows.upper[x])) > span:  # the binary says: y is at the upper end
+        if line.at(self.rows.upper[x]) > span:  # the binary says: y is at the upper end
             full = self.rows.binary()
             over[full] = factor * self.rows.upper[x] + line.offset - divisor * span - divisor + 1
             self.rows.row({y: 1, full: -span}, least=lower)
-        assert lowest <= highest
         self.rows.row(under, most=under_most)
         self.rows.row(over, least=over_least)
         return _Element(y)
