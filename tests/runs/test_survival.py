@@ -3,9 +3,11 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +29,15 @@ def command(store: Path, inputs: Path, *options: str) -> list[str]:
     ]
 
 
+def is_laid_out(store: Path) -> bool:
+    """Return whether the run has come as far as to create its tables."""
+    with closing(sqlite3.connect(f"file:{store}?mode=rw", uri=True)) as connection:
+        return bool(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+
+
 def decided(store: Path, *, within: float = float("inf")) -> dict[tuple[int, str], Outcome]:
     """Return the queries that a store holds and that were decided `within` some seconds, by position and radius."""
-    if not store.exists() or not store.stat().st_size:
+    if not store.exists() or not is_laid_out(store):
         return {}
     with Store(store, create=False) as opened:
         return {
