@@ -8,6 +8,7 @@ made for later layers as well, with the box around the values that they read; th
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from bvverify.network import Affine, Gather, IntArray, Max, Step, StepNetwork
 
@@ -26,6 +27,8 @@ class BoxUnits:
     """The number of the value f(max u)."""
     step: int
     """The node of the staircase f."""
+    elements: IntArray
+    """int64 [U]: which elements of the value these are, flat."""
     channel: IntArray
     """int64 [U]: the row of thresholds."""
     sums: IntArray
@@ -36,6 +39,19 @@ class BoxUnits:
     """int64 [U, F, P]: u[j, i] = sum_p weight[j, i, p] * x[inputs[j, p]] + offset[j, i]."""
     offset: IntArray
     """int64 [U, F]."""
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> "BoxUnits":
+        """Return some of the units, marked bool [U]."""
+        return BoxUnits(
+            self.value,
+            self.step,
+            self.elements[kept],
+            self.channel[kept],
+            self.sums[kept],
+            self.inputs[kept],
+            self.weight[kept],
+            self.offset[kept],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +125,13 @@ def _sums(affine: Affine, wire: _Wire) -> _Sums:
 
 
 def _units(value: int, step: int, channel: IntArray, forms: IntArray, sums: _Sums) -> BoxUnits:
+    elements = np.arange(len(forms))
     if forms.shape[1] == 1 and _distinct(sums.inputs):
         picked = forms[:, 0]
         return BoxUnits(
             value,
             step,
+            elements,
             channel,
             forms,
             sums.inputs[picked],
@@ -130,7 +148,7 @@ def _units(value: int, step: int, channel: IntArray, forms: IntArray, sums: _Sum
             read = sums.inputs[accumulator] >= 0
             places = np.searchsorted(held, sums.inputs[accumulator][read])
             np.add.at(weight[unit, form], places, sums.weight[accumulator][read])
-    return BoxUnits(value, step, channel, forms, inputs, weight, sums.offset[forms])
+    return BoxUnits(value, step, elements, channel, forms, inputs, weight, sums.offset[forms])
 
 
 def _distinct(inputs: IntArray) -> bool:

@@ -130,14 +130,17 @@ class Certifier:
         self, box: BoxUnits, row: IntArray, slant: IntArray, share: Reals
     ) -> tuple[IntArray, IntArray, IntArray]:
         """Return what is left of the rows, what the slanted bounds make of the rest in the inputs, and the constant."""
-        part = np.floor(np.maximum(row, 0) * np.clip(share, 0, 1) / (1 << SLANT_BITS)).astype(np.int64)
+        over = np.maximum(row[:, box.elements], 0)
+        part = np.floor(over * np.clip(share, 0, 1) / (1 << SLANT_BITS)).astype(np.int64)
         constant = _times(part, self._intercept(box, slant))
         inputs = self._network.values[0].lower.size
         spread = np.zeros((len(slant), inputs), dtype=np.int64)
         read = box.inputs >= 0
         unit = np.broadcast_to(np.arange(len(slant))[:, None], read.shape)
         np.add.at(spread, (unit[read], box.inputs[read]), slant[read])
-        return row - (part << SLANT_BITS), _product(part, spread), constant
+        left = row.copy()
+        left[:, box.elements] -= part << SLANT_BITS
+        return left, _product(part, spread), constant
 
     def _intercept(self, box: BoxUnits, slant: IntArray) -> IntArray:
         """Return k, int64 [U], such that (slant . x + k) / 2**SLANT_BITS is a bound; see `Relaxation.intercept`."""

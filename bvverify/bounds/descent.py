@@ -123,7 +123,11 @@ def first_dual(relaxation: Relaxation, situation: Situation, rows: Rows) -> Dual
     """Return the multipliers of CROWN, and slanted bounds along each unit's chord."""
     count = len(rows.constant)
     slants = {
-        value: Slants(box.chord.clone(), torch.zeros_like(box.middle), box.bent.expand(count, -1).clone())
+        value: Slants(
+            box.chord.clone(),
+            box.middle.new_zeros(*box.chord.shape[:2], box.middle.shape[2]),
+            box.late.expand(count, -1).clone(),
+        )
         for value, box in situation.boxes.items()
         if value <= max(rows.start)
     }
@@ -136,7 +140,7 @@ def slanted(relaxation: Relaxation, situation: Situation, slants: dict[int, Slan
     for value, held in slants.items():
         slant = relaxation.slant(value, held.slopes, held.free)
         intercept = relaxation.intercept(value, situation.boxes[value], slant)
-        made[value] = Slanted(slant, intercept, held.share.clamp(0, 1) * situation.boxes[value].bent)
+        made[value] = Slanted(slant, intercept, held.share.clamp(0, 1) * situation.boxes[value].late)
     return made
 
 
@@ -206,7 +210,7 @@ class Assumed:
             value: Slanted(
                 proof.slanted[value].slant,
                 proof.slanted[value].intercept,
-                share.clamp(0, 1) * situation.boxes[value].bent,
+                share.clamp(0, 1) * situation.boxes[value].late,
             )
             for value, share in self.shares.items()
         }

@@ -4,6 +4,8 @@ A linear form a * y + b * x in the output and the input of such an operation is 
 points, whatever a and b are.  Points are integers, so the bound is exact, and nothing has to be repaired.
 """
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -127,6 +129,19 @@ class NetworkHulls:
             if isinstance(node.operation, Step | Clamp | Lookup)
         }
 
+    def around(self, values: Sequence[tuple[IntArray, IntArray]]) -> "NetworkHulls":
+        """Return the hulls for parts of a region, given the bounds of all values on it: with slanted bounds for only
+        those units that leave their lowest level late; the others gain nothing by them.
+        """
+        narrowed = copy(self)
+        narrowed.boxes = {}
+        for value, box in self.boxes.items():
+            sums = self.network.nodes[box.step].inputs[0]
+            least, most = (end.reshape(-1)[box.sums].max(axis=1) for end in values[sums])
+            if (late := raised(*self.box_hull(box, least, most)).late).any():
+                narrowed.boxes[value] = box.only(late)
+        return narrowed
+
     def hull(self, index: int, lower: IntArray, upper: IntArray) -> Hull:
         """Return the hulls of one node's elements on intervals of its source."""
         return self.makers[index].hull(lower, upper)
@@ -137,6 +152,28 @@ class NetworkHulls:
         """
         maker = self.makers[box.step]
         return maker.rows(box.channel, lower, upper), maker.channel_slopes[box.channel]
+
+
+@dataclass(frozen=True, eq=False)
+class Raised:
+    """A line above the stairs of each unit, [U]: above its lowest level, y <= slope * u + rise."""
+
+    least: IntArray
+    slope: Reals
+    rise: Reals
+    late: npt.NDArray[np.bool_]
+    """Whether the line is below the lowest level at first, so that a slanted bound may be tighter."""
+    chord: Reals
+    """The slope of the line from the left end."""
+
+
+def raised(hull: Hull, slope: Reals) -> Raised:
+    """Return the lines, given hulls and the slopes of the staircases, float64 [U]."""
+    x, y = hull.x.astype(np.float64), hull.y.astype(np.float64)
+    rise = np.maximum(y[1] - slope * x[1], y[2] - slope * x[2])
+    chord = (y[2] - y[0]) / np.maximum(x[2] - x[0], 1)
+    late = (y[3] > y[0]) & (slope * x[0] + rise < y[0])
+    return Raised(hull.y[0], slope, rise, late, np.where(y[3] - y[0] > 1, np.minimum(chord, slope), chord))
 
 
 def _clamp_hull(clamp: Clamp, lower: IntArray, upper: IntArray) -> Hull:

@@ -18,13 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bvverify.bounds.boxfed import BoxUnits
 from bvverify.bounds.certificate import SLANT_BITS, IntegerMultipliers
-from bvverify.bounds.hull import POINTS, Hull, NetworkHulls, Reals
+from bvverify.bounds.hull import POINTS, NetworkHulls, raised
 from bvverify.errors import InternalError
 from bvverify.network import Affine, Gather, IntArray, Max, Product
 
@@ -96,15 +95,15 @@ class BoxSituation:
     """What the intercepts of slanted bounds need; S sub-problems, U units, F sums, P inputs."""
 
     middle: Tensor
-    """[S, U, P]"""
+    """[S, U, P], or [S, 1, P] where all units read the same inputs."""
     radius: Tensor
     least: Tensor
     """[S, U]: the lowest level of the unit."""
     slope: Tensor
     """[S, U]: levels per accumulator, and `rise` [S, U]: above the lowest level, y <= slope * max(u) + rise."""
     rise: Tensor
-    bent: Tensor
-    """[S, U]: whether the unit leaves its lowest level late, so that a slanted bound may be tighter; 0 or 1."""
+    late: Tensor
+    """[S, U]: whether the unit leaves its lowest level late; 0 or 1 (see `bvverify.bounds.hull.Raised`)."""
     chord: Tensor
     """[S, U, F]: slopes to start from."""
 
@@ -113,6 +112,7 @@ class BoxSituation:
 class _Box:
     """Units fed by the box as tensors."""
 
+    elements: Tensor
     weight: Tensor
     offset: Tensor
     inputs: Tensor
@@ -190,10 +190,12 @@ class Relaxation:
 
         Either y is at its lowest level, or it is below the line above its stairs; both are bounded on the whole box.
         """
-        lowest = box.least + (box.radius * slant.abs() - box.middle * slant).sum(2)
-        forms = box.slope[..., None, None] * self._boxes[value].weight - slant[:, :, None, :]
-        risen = (box.middle[:, :, None] * forms + box.radius[:, :, None] * forms.abs()).sum(3)
-        risen = risen + box.slope[..., None] * self._boxes[value].offset + box.rise[..., None]
+        own = self._boxes[value]
+        ahead = _along(slant, box.middle)
+        lowest = box.least + _along(slant.abs(), box.radius) - ahead
+        forms = box.slope[..., None, None] * own.weight - slant[:, :, None, :]
+        middle = box.slope[..., None] * (_along(own.weight, box.middle[:, :, None]) + own.offset) - ahead[..., None]
+        risen = middle + _along(forms.abs(), box.radius[:, :, None]) + box.rise[..., None]
         return torch.maximum(lowest, risen.amax(2))
 
     def slant(self, value: int, slopes: Tensor, free: Tensor) -> Tensor:
@@ -225,10 +227,11 @@ class Relaxation:
             met[value] = row = row.clone()  # so that its gradient is that of what follows alone
             slanted = None if multipliers is None else multipliers.slanted.get(value)
             if slanted is not None:
-                part = row.clamp(min=0) * slanted.share
+                elements = self._boxes[value].elements
+                part = row[:, elements].clamp(min=0) * slanted.share
                 total = total + (part * slanted.intercept).sum(1)
                 _add(held, 0, self._spread(value, part, slanted.slant))
-                row = row - part
+                row = row.index_add(1, elements, part, alpha=-1)
             index, sources = value - 1, self.network.nodes[value - 1].inputs
             match self.network.nodes[index].operation:
                 case Affine() as affine:
@@ -292,9 +295,15 @@ class Relaxation:
     def _box(self, units: BoxUnits) -> "_Box":
         size = self.network.values[0].lower.size
         dense = units.inputs.shape[1] == size and bool((units.inputs == np.arange(size)).all())
-        inputs = torch.tensor(np.maximum(units.inputs, 0), device=self.device)
-        read = self._tensor(units.inputs >= 0)
-        return _Box(self._tensor(units.weight), self._tensor(units.offset), inputs, read, size, dense)
+        return _Box(
+            torch.tensor(units.elements, device=self.device),
+            self._tensor(units.weight),
+            self._tensor(units.offset),
+            torch.tensor(np.maximum(units.inputs, 0), device=self.device),
+            self._tensor(units.inputs >= 0),
+            size,
+            dense,
+        )
 
     def _lines(self, index: int, low: IntArray, high: IntArray) -> Lines:
         count = len(low)
@@ -313,45 +322,29 @@ class Relaxation:
         return Lines(*(self._tensor(array) for array in (x, y, above, below)))
 
     def _box_situation(self, box: BoxUnits, ends: Sequence[tuple[IntArray, ...]]) -> BoxSituation:
-        low, high = (end[:, np.maximum(box.inputs, 0)] * (box.inputs >= 0) for end in ends[0])
+        if self._boxes[box.value].dense:
+            low, high = (end[:, None] for end in ends[0])
+        else:
+            low, high = (end[:, np.maximum(box.inputs, 0)] * (box.inputs >= 0) for end in ends[0])
         sums = self.network.nodes[box.step].inputs[0]
         least, most = (end[:, box.sums] for end in ends[sums])
         lines = [
-            _raised(*self.hulls.box_hull(box, one.max(axis=1), other.max(axis=1)))
+            raised(*self.hulls.box_hull(box, one.max(axis=1), other.max(axis=1)))
             for one, other in zip(least, most, strict=True)
         ]
-        lowest, slope, rise, bent, chord = (
+        lowest, slope, rise, late, chord = (
             self._tensor(np.stack([getattr(line, name) for line in lines]))
-            for name in ("least", "slope", "rise", "bent", "chord")
+            for name in ("least", "slope", "rise", "late", "chord")
         )
         best = torch.tensor(most.argmax(axis=2), device=self.device)
         chosen = torch.nn.functional.one_hot(best, box.sums.shape[1]).to(chord.dtype)
         return BoxSituation(
-            self._tensor((low + high) / 2), self._tensor((high - low) / 2), lowest, slope, rise, bent,
+            self._tensor((low + high) / 2), self._tensor((high - low) / 2), lowest, slope, rise, late,
             chord[..., None] * chosen,
         )  # fmt: skip
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.tensor(np.asarray(array), dtype=torch.float32, device=self.device)
-
-
-@dataclass(frozen=True, eq=False)
-class _Raised:
-    """The line above the stairs of each unit, [U]; see `BoxSituation`."""
-
-    least: IntArray
-    slope: Reals
-    rise: Reals
-    bent: npt.NDArray[np.bool_]
-    chord: Reals
-
-
-def _raised(hull: Hull, slope: Reals) -> _Raised:
-    x, y = hull.x.astype(np.float64), hull.y.astype(np.float64)
-    rise = np.maximum(y[1] - slope * x[1], y[2] - slope * x[2])
-    chord = (y[2] - y[0]) / np.maximum(x[2] - x[0], 1)
-    bent = (y[3] > y[0]) & (slope * x[0] + rise < y[0])
-    return _Raised(hull.y[0], slope, rise, bent, np.where(y[3] - y[0] > 1, np.minimum(chord, slope), chord))
 
 
 def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers:
@@ -369,6 +362,12 @@ def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers
         for value, held in found.slanted.items()
     }
     return IntegerMultipliers(back, slanted)
+
+
+def _along(rows: Tensor, point: Tensor) -> Tensor:
+    """Return rows [..., P] times points that broadcast to them, summed over P."""
+    one_for_all = point.shape[-2] == 1
+    return (rows @ point.transpose(-1, -2)).squeeze(-1) if one_for_all else (rows * point).sum(-1)
 
 
 def _add(held: dict[int, Tensor], value: int, part: Tensor) -> None:

@@ -33,6 +33,7 @@ from bvverify.bounds.descent import (
 from bvverify.bounds.hull import NetworkHulls
 from bvverify.bounds.relaxation import Relaxation, Rows, Situation, integer_multipliers
 from bvverify.network import IntArray, Step, StepNetwork
+from bvverify.network.staircase import count_reached
 from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.claims import Claim, claim
 from bvverify.search.ilp import OpenWay
@@ -43,6 +44,8 @@ Reals = npt.NDArray[np.float64]
 _EXACT_INT = 1 << 62
 _FLAT = 0.75
 """Staircases with a longer flat part than this many levels are worth smaller intervals."""
+_MOST = 0.8
+"""Accumulators are bounded where the relaxation errs, until this part of all error is met."""
 _SCALES = (36, 30, 24)
 """Bits of the integers that one level of a certified row is, tried in turn until 64 bits suffice."""
 
@@ -104,7 +107,9 @@ class Branching:
 
         `ways`: those that are still possible; `values`: bounds of every value of the network on the box.
         """
-        self._task = _Task(Relaxation(NetworkHulls(network)), box, question, budget, deadline)
+        hulls = NetworkHulls(network)
+        fed_by_box = frozenset(units.step for units in hulls.boxes.values())
+        self._task = _Task(Relaxation(hulls.around(values)), fed_by_box, box, question, budget, deadline)
         self._open: list[tuple[_Search, list[Overtaking]]] = []
         for way in ways:
             claims = [claim(network, values, part) for part in way]
@@ -139,6 +144,8 @@ class _Task:
     """What the searches of all ways share."""
 
     relaxation: Relaxation
+    fed_by_box: frozenset[int]
+    """The staircases that read sums of inputs."""
     box: LevelBox
     question: Robustness
     budget: BranchBudget
@@ -172,6 +179,18 @@ class _Split:
     threshold: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Erring:
+    """Where the relaxation differs from a staircase."""
+
+    error: Reals
+    """By how much, in output levels, [elements]."""
+    row: Reals
+    """The claim's coefficients in the staircase's results."""
+    reached: IntArray
+    """How many thresholds the accumulators reach where the bound is attained."""
+
+
 class _Search:
     """Branch and bound on one claim."""
 
@@ -185,8 +204,6 @@ class _Search:
         self._root = _Problem([], None)
         self._assumed: dict[int, Assumed] = {}
         self._order = count()
-        boxes = self._relaxation.hulls.boxes.values()
-        self._fed_by_box = {units.step for units in boxes}
 
     def start(self, values: list[Bounds]) -> float:
         """Bound the whole box without effort; return the bound, in levels above the threshold."""
@@ -317,7 +334,7 @@ class _Search:
         for index in sorted(problem.dual.back):
             if self._task.over() or problem.closed:
                 break
-            if index in self._fed_by_box:
+            if index in self._task.fed_by_box:
                 changed |= self._tighten_by_inputs(problem, index)
             elif index in self._relaxation.hulls.makers:
                 changed |= self._tighten_value(problem, index)
@@ -346,6 +363,14 @@ class _Search:
         most = greatest_where(both, claimed, low, high)
         return most is not None and self._narrow(problem, value, elements, most[: len(rows)], -most[len(rows) :])
 
+    def _promising(self, problem: _Problem, index: int) -> IntArray:
+        """Return those curved elements of a staircase where the relaxation errs most, for most of all its error."""
+        curved = self._curved(problem, index)
+        error = self._erring(problem, index).error[curved]
+        order = np.argsort(-error, kind="stable")
+        part = np.cumsum(error[order])
+        return np.sort(curved[order[: np.searchsorted(part, _MOST * part[-1:])[0] + 1]]) if len(curved) else curved
+
     def _curved(self, problem: _Problem, index: int) -> IntArray:
         """Return the elements of a staircase for which smaller intervals help: where it does not only rise."""
         hull = self._relaxation.hulls.hull(index, *problem.values[self._network.nodes[index].inputs[0]])
@@ -373,7 +398,7 @@ class _Search:
         """Bound the accumulators that a staircase reads, each with multipliers of its own."""
         value = self._network.nodes[index].inputs[0]
         low, _ = (end.reshape(-1) for end in problem.values[value])
-        elements = self._curved(problem, index)
+        elements = self._promising(problem, index)
         if not len(elements):
             return False
         situation = self._relaxation.situation([problem.values])
@@ -458,23 +483,30 @@ class _Search:
         ]
         return max(splits, key=lambda split: split.error, default=None)
 
-    def _staircase_split(self, problem: _Problem, index: int, step: Step) -> _Split | None:
-        """Return the best split of one staircase."""
+    def _erring(self, problem: _Problem, index: int) -> _Erring:
+        """Return by how much the relaxation errs at each element of a staircase, where it attains its bound."""
         assert problem.found is not None
+        step = self._network.nodes[index].operation
+        assert isinstance(step, Step)
         value = self._network.nodes[index].inputs[0]
         low, high = (end.reshape(-1) for end in problem.values[value])
+        least, most = (end.reshape(-1) for end in problem.values[index + 1])
+        inside, y = (problem.found.primal[which].numpy().astype(np.float64) for which in (value, index + 1))
+        u = np.clip(np.rint(inside), low, high).astype(np.int64)
+        reached = count_reached(step.thresholds, u.reshape(-1, len(step.thresholds))).reshape(-1)
+        row = problem.found.coefficients[index + 1].numpy().astype(np.float64)
+        return _Erring(np.abs(row) * np.minimum(np.abs(y - (reached + step.base)), most - least), row, reached)
+
+    def _staircase_split(self, problem: _Problem, index: int, step: Step) -> _Split | None:
+        """Return the best split of one staircase."""
+        value = self._network.nodes[index].inputs[0]
+        low, _ = (end.reshape(-1) for end in problem.values[value])
         hull = self._relaxation.hulls.hull(index, *problem.values[value])
         rising = hull.y[3] > hull.y[0]
         if not rising.any():
             return None
-        inside, y = (problem.found.primal[which].numpy().astype(np.float64) for which in (value, index + 1))
+        error, row, reached = (erring := self._erring(problem, index)).error, erring.row, erring.reached
         channel = np.arange(len(low)) % len(step.thresholds)
-        u = np.clip(np.rint(inside), low, high).astype(np.int64)
-        reached = np.array(
-            [np.searchsorted(step.thresholds[c], x, side="right") for c, x in zip(channel, u, strict=True)]
-        )
-        row = problem.found.coefficients[index + 1].numpy().astype(np.float64)
-        error = np.abs(row) * np.minimum(np.abs(y - (reached + step.base)), hull.y[3] - hull.y[0])
         element = int(np.where(rising, error, -1.0).argmax())
         first, last = (int(hull.y[end][element]) - step.base for end in (0, 3))
         slope = self._relaxation.hulls.makers[index].channel_slopes[channel[element]]
