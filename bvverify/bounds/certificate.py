@@ -13,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bvverify.bounds.boxfed import BoxUnits
-from bvverify.bounds.hull import Hull, NetworkHulls
+from bvverify.bounds.envelope import Envelope, Side
+from bvverify.bounds.hull import Hull, NetworkHulls, sums_between
 from bvverify.network import Affine, Gather, IntArray, Max, Product
 
 SLANT_BITS = 20
 """Slanted bounds are multiples of 2**-SLANT_BITS."""
+STEEP_BITS = 28
+"""So is the steepness of 2**-STEEP_BITS: sums, which it is multiplied with, are large."""
+_FINER = STEEP_BITS - SLANT_BITS
 _EXACT_FLOAT = 1 << 53
 _EXACT_INT = 1 << 62
 _FACTOR_BITS = 26
@@ -40,15 +44,23 @@ class IntegerRows:
 
 
 @dataclass(frozen=True, eq=False)
-class IntegerMultipliers:
-    """Multipliers of `IntegerRows`: int64 [N, elements of the source] per non-linear node.
-
-    `slanted` holds, for values whose units are fed by the box, slanted bounds int64 [U, P] in units of 2**-SLANT_BITS,
-    and how much of each coefficient goes through them, float [N, U] in [0, 1].
+class IntegerSlants:
+    """Slanted bounds of an envelope's units: slant int64 [A, U, P] in units of 2**-SLANT_BITS; steepness int64 [A, U,
+    segments, alternatives, sums], not negative, in units of 2**-STEEP_BITS; how much of each coefficient goes through
+    them, float [N, U] in [0, 1].  A is 1 or N.
     """
 
+    slant: IntArray
+    steepness: IntArray
+    share: Reals
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerMultipliers:
+    """Multipliers of `IntegerRows`: int64 [N, elements of the source] per non-linear node, and slanted bounds."""
+
     back: dict[int, IntArray]
-    slanted: Mapping[int, tuple[IntArray, Reals]]
+    slanted: Mapping[Side, IntegerSlants]
 
 
 class Certifier:
@@ -81,9 +93,9 @@ class Certifier:
         for value in range(max(held), 0, -1):
             if (row := held.pop(value, None)) is None:
                 continue
-            if value in multipliers.slanted:
-                box = self._hulls.boxes[value]
-                row, part, constant = self._slanted(box, row, *multipliers.slanted[value])
+            slanted = [(side, multipliers.slanted[side]) for side in multipliers.slanted if side[0] == value]
+            for side, slants in slanted:
+                row, part, constant = self._slanted(self._hulls.envelopes[side], row, slants)
                 total = _sum(total, constant)
                 _add(held, 0, part)
             sources = self._network.nodes[value - 1].inputs
@@ -126,40 +138,57 @@ class Certifier:
             self._made[index] = self._hulls.hull(index, low, high)
         return self._made[index]
 
-    def _slanted(
-        self, box: BoxUnits, row: IntArray, slant: IntArray, share: Reals
-    ) -> tuple[IntArray, IntArray, IntArray]:
+    def _slanted(self, envelope: Envelope, row: IntArray, slants: IntegerSlants) -> tuple[IntArray, IntArray, IntArray]:
         """Return what is left of the rows, what the slanted bounds make of the rest in the inputs, and the constant."""
-        over = np.maximum(row[:, box.elements], 0)
-        part = np.floor(over * np.clip(share, 0, 1) / (1 << SLANT_BITS)).astype(np.int64)
-        constant = _times(part, self._intercept(box, slant))
-        inputs = self._network.values[0].lower.size
-        spread = np.zeros((len(slant), inputs), dtype=np.int64)
-        read = box.inputs >= 0
-        unit = np.broadcast_to(np.arange(len(slant))[:, None], read.shape)
-        np.add.at(spread, (unit[read], box.inputs[read]), slant[read])
+        units, sign = envelope.units, envelope.sign
+        over = np.maximum(sign * row[:, units.elements], 0)
+        part = np.floor(over * np.clip(slants.share, 0, 1) / (1 << SLANT_BITS)).astype(np.int64)
+        intercepts = np.broadcast_to(self._intercept(envelope, slants), part.shape)
+        _check(_largest(part) * _largest(intercepts), part.shape[1])
+        constant = np.asarray((part * intercepts).sum(axis=1))
+        if len(slants.slant) == 1:
+            spread = _product(part, self._by_input(units, slants.slant[0]))
+        else:
+            each = [
+                _product(one[None], self._by_input(units, own)) for one, own in zip(part, slants.slant, strict=True)
+            ]
+            spread = np.concatenate(each)
         left = row.copy()
-        left[:, box.elements] -= part << SLANT_BITS
-        return left, _product(part, spread), constant
+        left[:, units.elements] -= sign * (part << SLANT_BITS)
+        return left, spread, constant
 
-    def _intercept(self, box: BoxUnits, slant: IntArray) -> IntArray:
-        """Return k, int64 [U], such that (slant . x + k) / 2**SLANT_BITS is a bound; see `Relaxation.intercept`."""
-        scale = 1 << SLANT_BITS
-        low, high = (end[np.maximum(box.inputs, 0)] * (box.inputs >= 0) for end in _flat(self._values[0]))
-        least, most = (
-            end[box.sums].max(axis=1) for end in _flat(self._values[self._network.nodes[box.step].inputs[0]])
-        )
-        hull, slopes = self._hulls.box_hull(box, least, most)
-        slope = np.rint(slopes * scale).astype(np.int64)
-        _check(_largest(slope) * (_largest(hull.x) + _largest(box.offset)) + _largest(hull.y) * scale, 2)
-        rise = np.maximum(hull.y[1] * scale - slope * hull.x[1], hull.y[2] * scale - slope * hull.x[2])
-        forms = slope[:, None, None] * box.weight - slant[:, None, :]
-        reach = _largest(slope) * _largest(box.weight) + _largest(slant)
-        _check(reach * max(_largest(low), _largest(high)), slant.shape[1] + 1)
-        lowest = hull.y[0] * scale - np.where(slant > 0, slant * low, slant * high).sum(axis=1)
-        risen = np.where(forms > 0, forms * high[:, None], forms * low[:, None]).sum(axis=2)
-        risen = (risen + slope[:, None] * box.offset).max(axis=1) + rise
-        return np.asarray(np.where(hull.y[3] > hull.y[0], np.maximum(lowest, risen), lowest))
+    def _by_input(self, units: BoxUnits, slant: IntArray) -> IntArray:
+        """Return slants [U, P] as a matrix [U, inputs]."""
+        spread = np.zeros((len(slant), self._network.values[0].lower.size), dtype=np.int64)
+        unit, place = np.nonzero(units.inputs >= 0)
+        spread[unit, units.inputs[unit, place]] = slant[unit, place]
+        return spread
+
+    def _intercept(self, envelope: Envelope, slants: IntegerSlants) -> IntArray:
+        """Return k, int64 [A, U], such that (slant . x + k) / 2**SLANT_BITS is a bound; see `Relaxation.intercept`."""
+        units = envelope.units
+        _check(_largest(slants.slant), 1 << _FINER)
+        slant = slants.slant << _FINER
+        steepness = np.maximum(slants.steepness, 0)
+        steepness[:, :, 0] = 0
+        low, high = (end[np.maximum(units.inputs, 0)] * (units.inputs >= 0) for end in _flat(self._values[0]))
+        corners = self._hulls.corners(envelope, *sums_between(self._network, units, self._values))
+        sums = envelope.weight.shape[2]
+        steepest, furthest = _largest(steepness), max(_largest(corners.x), _largest(envelope.offset))
+        _check((_largest(corners.y) << STEEP_BITS) + steepest * sums * furthest, 4)
+        reach = steepest * _largest(envelope.weight) * sums + _largest(slant)
+        _check(reach * max(_largest(low), _largest(high)), units.inputs.shape[1] + 4)
+        total = steepness.sum(axis=4)[..., None]
+        passed = ((corners.y << STEEP_BITS)[:, :, None] - total * corners.x[:, :, None]).max(axis=4)
+        passed = passed + (steepness * envelope.offset[:, None]).sum(axis=4)
+        greatest = np.full((len(slant), len(low)), -_EXACT_INT)
+        for segment in range(envelope.segments):
+            for alternative in range(envelope.weight.shape[1]):
+                steep = steepness[:, :, segment, alternative, :, None]
+                form = (steep * envelope.weight[:, alternative]).sum(axis=2) - slant
+                most = np.where(form > 0, form * high, form * low).sum(axis=2)
+                greatest = np.maximum(greatest, most + passed[:, :, segment, alternative])
+        return -(-greatest >> _FINER)  # rounded up
 
 
 def greatest_where(
@@ -232,7 +261,7 @@ def _through_window(row: IntArray, back: IntArray, low: IntArray, high: IntArray
     np.put_along_axis(
         mixture, greatest[..., None], np.take_along_axis(mixture, greatest[..., None], 2) + rest[..., None], axis=2
     )
-    windows = np.where(row[..., None] > 0, windows, mixture)
+    windows = np.where(row[..., None] > 0, np.clip(windows, 0, np.maximum(row, 0)[..., None]), mixture)
     _check((_largest(row) + _largest(windows)) * max(_largest(low), _largest(high)), width * row.shape[1])
     reached = []
     for element in range(width):

@@ -4,20 +4,20 @@ The bound is convex in the multipliers and has kinks everywhere, so steps shrink
 met are kept.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from bvverify.bounds.envelope import Side
 from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation, Slanted
 
 _RATE_BACK, _RATE_SLANT, _RATE_SHARE, _RATE_UNDER = 0.1, 0.5, 0.1, 0.6
 _FIRST_FACTOR = 0.3
 _MOMENTA = (0.5, 0.9)
-_ENOUGH = -0.02
-"""Bounds this low need not be lowered further: integers will confirm that they are negative."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,8 @@ class Effort:
     """The last step's size relative to the first one's."""
     deadline: float
     """Of time.monotonic()."""
+    enough: float = -math.inf
+    """Bounds this low need not be lowered further."""
 
 
 class _Adam:
@@ -61,15 +63,19 @@ class _Adam:
 @dataclass(frozen=True, eq=False)
 class Slants:
     """Slanted bounds as descents carry them on: made from slopes [A, U, F] of the sums and from `free` [A, U, P];
-    `share` [N, U].
+    `steepness` [A, U, segments, alternatives, sums], `share` [N, U].
     """
 
     slopes: Tensor
     free: Tensor
+    steepness: Tensor
     share: Tensor
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Slants":
-        return Slants(change(self.slopes), change(self.free), change(self.share))
+        return Slants(*map(change, self.tensors()))
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.slopes, self.free, self.steepness, self.share
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,28 +84,22 @@ class Dual:
 
     back: dict[int, Tensor]
     """[N, elements of the source] per non-linear node."""
-    slants: dict[int, Slants]
-    """Per value whose units are fed by the box."""
+    slants: dict[Side, Slants]
 
     @classmethod
     def stack(cls, duals: Sequence["Dual"]) -> "Dual":
         """Return the duals of several sub-problems as one."""
         back = {index: torch.cat([dual.back[index] for dual in duals]) for index in duals[0].back}
         slants = {
-            value: Slants(
-                *(
-                    torch.cat([getattr(dual.slants[value], name) for dual in duals])
-                    for name in ("slopes", "free", "share")
-                )
-            )
-            for value in duals[0].slants
+            side: Slants(*map(torch.cat, zip(*(dual.slants[side].tensors() for dual in duals), strict=True)))
+            for side in duals[0].slants
         }
         return cls(back, slants)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Dual":
         """Return the dual with every tensor changed."""
         back = {index: change(tensor) for index, tensor in self.back.items()}
-        return Dual(back, {value: slants.map(change) for value, slants in self.slants.items()})
+        return Dual(back, {side: slants.map(change) for side, slants in self.slants.items()})
 
     def row(self, index: int) -> "Dual":
         """Return one row, where each has slanted bounds of its own."""
@@ -123,24 +123,26 @@ def first_dual(relaxation: Relaxation, situation: Situation, rows: Rows) -> Dual
     """Return the multipliers of CROWN, and slanted bounds along each unit's chord."""
     count = len(rows.constant)
     slants = {
-        value: Slants(
-            box.chord.clone(),
-            box.middle.new_zeros(*box.chord.shape[:2], box.middle.shape[2]),
-            box.late.expand(count, -1).clone(),
+        side: Slants(
+            around.chord.clone(),
+            around.middle.new_zeros(*around.chord.shape[:2], around.middle.shape[2]),
+            around.steepness.clone(),
+            around.gains.expand(count, -1).clone(),
         )
-        for value, box in situation.boxes.items()
-        if value <= max(rows.start)
+        for side, around in situation.envelopes.items()
+        if side[0] <= max(rows.start)
     }
-    return Dual(relaxation.start(situation, rows).back, slants)
+    return Dual(relaxation.start(situation, rows, slanted(relaxation, situation, slants)), slants)
 
 
-def slanted(relaxation: Relaxation, situation: Situation, slants: dict[int, Slants]) -> dict[int, Slanted]:
+def slanted(relaxation: Relaxation, situation: Situation, slants: dict[Side, Slants]) -> dict[Side, Slanted]:
     """Return the bounds that slants stand for."""
     made = {}
-    for value, held in slants.items():
-        slant = relaxation.slant(value, held.slopes, held.free)
-        intercept = relaxation.intercept(value, situation.boxes[value], slant)
-        made[value] = Slanted(slant, intercept, held.share.clamp(0, 1) * situation.boxes[value].late)
+    for side, held in slants.items():
+        around = situation.envelopes[side]
+        slant, steepness = relaxation.slant(side, held.slopes, held.free), held.steepness.clamp(min=0)
+        intercept = relaxation.intercept(side, around, slant, steepness)
+        made[side] = Slanted(slant, steepness, intercept, held.share.clamp(0, 1) * around.gains)
     return made
 
 
@@ -150,12 +152,13 @@ def multipliers(relaxation: Relaxation, situation: Situation, dual: Dual) -> Mul
 
 
 def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dual, effort: Effort) -> Descended:
-    """Lower the bounds of rows, each with slanted bounds of its own; stop early when all are negative."""
+    """Lower the bounds of rows, each with slanted bounds of its own; stop early when all are low enough."""
     scales = _scales(relaxation, situation, rows, start)
     moved = start.map(lambda tensor: torch.zeros_like(tensor, requires_grad=True))
     rates = [(tensor, _RATE_BACK) for tensor in moved.back.values()]
     for slants in moved.slants.values():
-        rates += [(slants.slopes, _RATE_SLANT), (slants.free, _RATE_SLANT), (slants.share, _RATE_SHARE)]
+        rates += [(tensor, _RATE_SLANT) for tensor in (slants.slopes, slants.free, slants.steepness)]
+        rates.append((slants.share, _RATE_SHARE))
     optimizer = _Adam(rates, effort, momenta=_MOMENTA)
     # With gradients, the rows themselves tell the values at which the bounds are attained.
     rows = Rows({value: row.clone().requires_grad_() for value, row in rows.start.items()}, rows.constant)
@@ -171,7 +174,7 @@ def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
         found.bound.sum().backward()
         better = found.bound.detach() < least
         best, least = _chosen(better, now, best), torch.minimum(least, found.bound.detach())
-        enough = bool((least < _ENOUGH).all()) or time.monotonic() > effort.deadline
+        enough = bool((least < effort.enough).all()) or time.monotonic() > effort.deadline
         if enough or step >= effort.steps - effort.steps // 3 - 1:
             averaged += 1
             coefficients = {value: tensor.detach() for value, tensor in found.coefficients.items()}
@@ -191,28 +194,24 @@ def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
 class Assumed:
     """Multipliers of N rows under the assumption of a claim: `factor` [N, 1] times the claim's own, plus `rest`.
 
-    `shares` [N, U] per value whose units are fed by the box.
+    `shares` [N, U] per envelope.
     """
 
     factor: Tensor
     rest: dict[int, Tensor]
-    shares: dict[int, Tensor]
+    shares: dict[Side, Tensor]
 
     def rows(self, chosen: Tensor) -> "Assumed":
         """Return some of the rows."""
         rest = {index: tensor[chosen] for index, tensor in self.rest.items()}
-        return Assumed(self.factor[chosen], rest, {value: tensor[chosen] for value, tensor in self.shares.items()})
+        return Assumed(self.factor[chosen], rest, {side: tensor[chosen] for side, tensor in self.shares.items()})
 
     def multipliers(self, situation: Situation, proof: Multipliers) -> Multipliers:
         """Return the multipliers of the rows together with the claim, whose own are `proof`."""
         back = {index: self.factor * proof.back[index] + rest for index, rest in self.rest.items()}
         slanted = {
-            value: Slanted(
-                proof.slanted[value].slant,
-                proof.slanted[value].intercept,
-                share.clamp(0, 1) * situation.boxes[value].late,
-            )
-            for value, share in self.shares.items()
+            side: replace(proof.slanted[side], share=share.clamp(0, 1) * situation.envelopes[side].gains)
+            for side, share in self.shares.items()
         }
         return Multipliers(back, slanted)
 
@@ -220,9 +219,9 @@ class Assumed:
 def first_assumed(relaxation: Relaxation, situation: Situation, rows: Rows, proof: Dual) -> Assumed:
     """Return the multipliers of CROWN for the rows, and a little of the claim."""
     count = len(rows.constant)
-    own = relaxation.start(situation, rows).back
+    own = relaxation.start(situation, rows, multipliers(relaxation, situation, proof).slanted)
     rest = {index: own.get(index, torch.zeros(count, back.shape[1])) for index, back in proof.back.items()}
-    shares = {value: slants.share.expand(count, -1).clone() for value, slants in proof.slants.items()}
+    shares = {side: slants.share.expand(count, -1).clone() for side, slants in proof.slants.items()}
     return Assumed(torch.full((count, 1), _FIRST_FACTOR), rest, shares)
 
 
@@ -241,23 +240,19 @@ def descend_under(
         back = proof.back[index].abs()
         moved[index] = torch.zeros_like(rest, requires_grad=True)
         scales[index] = 0.3 * (back + rest.abs()) + 0.1 * (back.mean() + rest.abs().mean(1, keepdim=True))
-    shares = {value: share.clone().requires_grad_() for value, share in start.shares.items()}
+    shares = {side: share.clone().requires_grad_() for side, share in start.shares.items()}
     rates = [(tensor, _RATE_UNDER) for tensor in (factor, *moved.values(), *shares.values())]
     optimizer = _Adam(rates, effort, momenta=_MOMENTA)
     best, least = start, torch.full_like(rows.constant, torch.inf)
     for step in range(effort.steps + 1):
         now = Assumed(factor, {index: start.rest[index] + scales[index] * moved[index] for index in moved}, shares)
-        added = dict(rows.start)
-        for value, row in claim.start.items():
-            added[value] = added[value] + factor * row if value in added else factor * row
-        together = Rows(added, rows.constant + factor[:, 0] * claim.constant)
-        found = relaxation.bound(situation, together, now.multipliers(situation, own)).bound
+        found = relaxation.bound(situation, together(rows, claim, factor), now.multipliers(situation, own)).bound
         with torch.no_grad():
             better = (found < least)[:, None]
             best = Assumed(
                 torch.where(better, factor, best.factor),
                 {index: torch.where(better, tensor, best.rest[index]) for index, tensor in now.rest.items()},
-                {value: torch.where(better, share, best.shares[value]) for value, share in shares.items()},
+                {side: torch.where(better, share.clamp(0, 1), best.shares[side]) for side, share in shares.items()},
             )
             least = torch.minimum(least, found)
         if step == effort.steps or time.monotonic() > effort.deadline:
@@ -269,17 +264,39 @@ def descend_under(
     return best
 
 
+def together(rows: Rows, claim: Rows, factor: Tensor) -> Rows:
+    """Return N rows, to each of which a multiple of a claim is added, factor [N, 1]."""
+    added = dict(rows.start)
+    for value, row in claim.start.items():
+        added[value] = added[value] + factor * row if value in added else factor * row
+    return Rows(added, rows.constant + factor[:, 0] * claim.constant)
+
+
+def alone(proof: Dual, found: Assumed) -> Dual:
+    """Return multipliers found under the assumption of a claim such that each row has slanted bounds of its own."""
+    count = len(found.factor)
+    back = {index: (found.factor * proof.back[index] + rest).detach() for index, rest in found.rest.items()}
+    slants = {
+        side: replace(
+            proof.slants[side].map(lambda tensor: tensor.expand(count, *tensor.shape[1:])), share=found.shares[side]
+        )
+        for side in found.shares
+    }
+    return Dual(back, slants)
+
+
 def _combined(start: Dual, scales: Dual, moved: Dual) -> Dual:
     """Return start + scales * moved; shares stay in [0, 1]."""
     back = {index: tensor + scales.back[index] * moved.back[index] for index, tensor in start.back.items()}
     slants = {}
-    for value, held in start.slants.items():
-        scale, change = scales.slants[value], moved.slants[value]
-        slants[value] = Slants(
-            held.slopes + scale.slopes * change.slopes,
-            held.free + scale.free * change.free,
-            (held.share + change.share).clamp(0, 1),
+    for side, held in start.slants.items():
+        slopes, free, steepness, share = (
+            tensor + scale * change
+            for tensor, scale, change in zip(
+                held.tensors(), scales.slants[side].tensors(), moved.slants[side].tensors(), strict=True
+            )
         )
+        slants[side] = Slants(slopes, free, steepness.clamp(min=0), share.clamp(0, 1))
     return Dual(back, slants)
 
 
@@ -299,11 +316,15 @@ def _scales(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
         else:
             back[index] = size.repeat_interleave(tensor.shape[1] // size.shape[1], dim=1)
     slants = {}
-    for value, held in start.slants.items():
-        slant = relaxation.slant(value, held.slopes, held.free).abs()
-        free = 0.7 * slant + 0.3 * slant.mean(2, keepdim=True)
-        slopes = 0.2 * situation.boxes[value].slope[..., None].expand_as(held.slopes)
-        slants[value] = Slants(slopes, free, torch.ones_like(held.share))
+    for side, held in start.slants.items():
+        slant = relaxation.slant(side, held.slopes, held.free).abs()
+        slope = situation.envelopes[side].slope[..., None]
+        slants[side] = Slants(
+            0.2 * slope.expand_as(held.slopes),
+            0.7 * slant + 0.3 * slant.mean(2, keepdim=True),
+            0.4 * slope[..., None, None].expand_as(held.steepness),
+            torch.ones_like(held.share),
+        )
     return Dual(back, slants)
 
 
@@ -315,11 +336,7 @@ def _chosen(better: Tensor, new: Dual, old: Dual) -> Dual:
 
     back = {index: pick(tensor, old.back[index]) for index, tensor in new.back.items()}
     slants = {
-        value: Slants(
-            pick(held.slopes, old.slants[value].slopes),
-            pick(held.free, old.slants[value].free),
-            pick(held.share, old.slants[value].share),
-        )
-        for value, held in new.slants.items()
+        side: Slants(*(pick(*pair) for pair in zip(held.tensors(), old.slants[side].tensors(), strict=True)))
+        for side, held in new.slants.items()
     }
     return Dual(back, slants)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bvverify.bounds.boxfed import BoxUnits, box_units
+from bvverify.bounds.envelope import FEW_INPUTS, Corners, Envelope, Side, segments_of
 from bvverify.network import ALWAYS, NEVER, Clamp, IntArray, Lookup, Step, StepNetwork
 from bvverify.network.staircase import count_reached
 
@@ -21,6 +22,7 @@ POINTS = 6
 _FINE = 16
 """Lines beside staircases are spaced in steps of 2**-_FINE."""
 
+Bounds = tuple[IntArray, IntArray]
 Reals = npt.NDArray[np.float64]
 
 
@@ -88,6 +90,25 @@ class HullMaker:
         ]
         return self._staircase(channel, lower, upper, reached[0], reached[1])
 
+    def corners(self, envelope: Envelope, lower: IntArray, upper: IntArray) -> Corners:
+        """Return the corners of staircases for an envelope; lower and upper int64 [units], of the largest sums."""
+        assert isinstance(self._operation, Step)
+        channel, sign = envelope.units.channel, envelope.sign
+        thresholds = self._operation.thresholds[channel]
+        first, last = ((thresholds <= end[:, None]).sum(axis=1) for end in (lower, upper))
+        several = envelope.segments - 1
+        extreme = (first if sign > 0 else last) + self._operation.base
+        xs, ys = [np.stack([lower, upper])], [np.stack([extreme, extreme])]
+        for segment in range(several):
+            # Levels above `start`, up to `stop`; from below, one less.  Units that rise little repeat their last level.
+            start = np.minimum(first + (last - first) * segment // several, np.maximum(last - 1, first))
+            stop = np.maximum(first + (last - first) * (segment + 1) // several, np.minimum(start + 1, last))
+            hull = self._staircase(channel, lower, upper, start, stop)
+            beside = [1, 2] if sign > 0 else [5, 4]
+            xs.append(hull.x[beside])
+            ys.append(hull.y[beside])
+        return Corners(sign * np.stack(xs).transpose(2, 0, 1), sign * np.stack(ys).transpose(2, 0, 1))
+
     def _staircase(self, channel: IntArray, low: IntArray, high: IntArray, first: IntArray, last: IntArray) -> Hull:
         """Return hulls from the numbers of thresholds that the ends reach."""
         assert isinstance(self._operation, Step)
@@ -117,29 +138,26 @@ class HullMaker:
 
 
 class NetworkHulls:
-    """Hulls of all operations of one network that have one integer as input."""
+    """Hulls of all operations of one network that have one integer as input, and envelopes of units fed by the box."""
 
     def __init__(self, network: StepNetwork) -> None:
         self.network = network
         self.boxes = box_units(network)
-        """The units that slanted bounds are made for, by the number of their value."""
+        """All units fed by the box, by the number of their value."""
         self.makers = {
             index: HullMaker(node.operation)
             for index, node in enumerate(network.nodes)
             if isinstance(node.operation, Step | Clamp | Lookup)
         }
+        self.envelopes = self._envelopes(network.interval(network.lower, network.upper))
+        """The sides from which units are bounded by forms in the inputs."""
 
-    def around(self, values: Sequence[tuple[IntArray, IntArray]]) -> "NetworkHulls":
-        """Return the hulls for parts of a region, given the bounds of all values on it: with slanted bounds for only
-        those units that leave their lowest level late; the others gain nothing by them.
+    def around(self, values: Sequence[Bounds]) -> "NetworkHulls":
+        """Return the hulls for parts of a region, given the bounds of all values on it: with envelopes of only those
+        units that gain by them.
         """
         narrowed = copy(self)
-        narrowed.boxes = {}
-        for value, box in self.boxes.items():
-            sums = self.network.nodes[box.step].inputs[0]
-            least, most = (end.reshape(-1)[box.sums].max(axis=1) for end in values[sums])
-            if (late := raised(*self.box_hull(box, least, most)).late).any():
-                narrowed.boxes[value] = box.only(late)
+        narrowed.envelopes = self._envelopes(values)
         return narrowed
 
     def hull(self, index: int, lower: IntArray, upper: IntArray) -> Hull:
@@ -153,16 +171,37 @@ class NetworkHulls:
         maker = self.makers[box.step]
         return maker.rows(box.channel, lower, upper), maker.channel_slopes[box.channel]
 
+    def corners(self, envelope: Envelope, lower: IntArray, upper: IntArray) -> Corners:
+        """Return the corners of an envelope whose units' largest sums lie in [lower, upper], int64 [U] each."""
+        return self.makers[envelope.units.step].corners(envelope, lower, upper)
+
+    def _envelopes(self, values: Sequence[Bounds]) -> dict[Side, Envelope]:
+        found = {}
+        for value, box in self.boxes.items():
+            least, most = sums_between(self.network, box, values)
+            line = raised(*self.box_hull(box, least, most))
+            few = box.inputs.shape[1] <= FEW_INPUTS
+            for sign in (1, -1) if few else (1,):
+                if (kept := line.rises > 0 if few else line.late).any():
+                    segments = segments_of(box, int(line.rises.max()))
+                    found[value, sign] = Envelope(box.only(kept), sign, segments)
+        return found
+
+
+def sums_between(network: StepNetwork, box: BoxUnits, values: Sequence[Bounds]) -> Bounds:
+    """Return bounds of the largest sum of each unit, int64 [U]."""
+    least, most = (end.reshape(-1)[box.sums].max(axis=1) for end in values[network.nodes[box.step].inputs[0]])
+    return least, most
+
 
 @dataclass(frozen=True, eq=False)
 class Raised:
-    """A line above the stairs of each unit, [U]: above its lowest level, y <= slope * u + rise."""
+    """The line above the stairs of each unit, along its slope, [U]."""
 
-    least: IntArray
-    slope: Reals
-    rise: Reals
+    rises: IntArray
+    """Levels by which the unit may rise."""
     late: npt.NDArray[np.bool_]
-    """Whether the line is below the lowest level at first, so that a slanted bound may be tighter."""
+    """Whether the line is below the lowest level at first."""
     chord: Reals
     """The slope of the line from the left end."""
 
@@ -173,7 +212,7 @@ def raised(hull: Hull, slope: Reals) -> Raised:
     rise = np.maximum(y[1] - slope * x[1], y[2] - slope * x[2])
     chord = (y[2] - y[0]) / np.maximum(x[2] - x[0], 1)
     late = (y[3] > y[0]) & (slope * x[0] + rise < y[0])
-    return Raised(hull.y[0], slope, rise, late, np.where(y[3] - y[0] > 1, np.minimum(chord, slope), chord))
+    return Raised(hull.y[3] - hull.y[0], late, np.where(y[3] - y[0] > 1, np.minimum(chord, slope), chord))
 
 
 def _clamp_hull(clamp: Clamp, lower: IntArray, upper: IntArray) -> Hull:

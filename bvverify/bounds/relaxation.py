@@ -7,8 +7,8 @@ is free: every choice gives a valid bound, and the bound is convex in all multip
 plays the parts of a line's slope (alpha-CROWN: Xu et al., ICLR 2021) and of the dual of a split (beta-CROWN: Wang et
 al., NeurIPS 2021), because a split merely narrows an interval.
 
-Units fed by the box have another bound besides, linear in the inputs (see `bvverify.bounds.boxfed`): y <= c . x + k
-for any vector c, with the least k that is valid.
+Units fed by the box have other bounds besides, linear in the inputs (see `bvverify.bounds.envelope`): y <= c . x + k
+for any vector c, with a small k that is valid.
 
 Nothing here proves anything: `bvverify.bounds.certificate` evaluates the multipliers that were found in integers.
 Tensors may live on any device of torch; rows and sub-problems are batched.
@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bvverify.bounds.boxfed import BoxUnits
-from bvverify.bounds.certificate import SLANT_BITS, IntegerMultipliers
-from bvverify.bounds.hull import POINTS, NetworkHulls, raised
+from bvverify.bounds.certificate import SLANT_BITS, STEEP_BITS, IntegerMultipliers, IntegerSlants
+from bvverify.bounds.envelope import FEW_INPUTS, Envelope, Side
+from bvverify.bounds.hull import POINTS, NetworkHulls, raised, sums_between
 from bvverify.errors import InternalError
 from bvverify.network import Affine, Gather, IntArray, Max, Product
 
@@ -44,12 +44,15 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Slanted:
-    """Bounds y <= slant . x + k of the units fed by the box, and how much of each coefficient goes through them.
+    """Bounds sign * y <= slant . x + k of the units fed by the box, and how much of each coefficient goes through them;
+    see `bvverify.bounds.envelope`.
 
-    `slant` [A, U, P], `intercept` [A, U] (k), `share` [N, U] in [0, 1]; A is 1 or N.
+    `slant` [A, U, P], `steepness` [A, U, segments, alternatives, sums], `intercept` [A, U] (k), `share` [N, U] in
+    [0, 1]; A is 1 or N.
     """
 
     slant: Tensor
+    steepness: Tensor
     intercept: Tensor
     share: Tensor
 
@@ -59,8 +62,7 @@ class Multipliers:
     """One multiplier per row and element of every non-linear node; [N, elements of the node's source]."""
 
     back: dict[int, Tensor]
-    slanted: dict[int, Slanted] = field(default_factory=dict)
-    """By the number of the units' value."""
+    slanted: dict[Side, Slanted] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +78,7 @@ class Situation:
     """Per Max: lower and upper ends of its source, [S, places, window]."""
     factors: dict[int, tuple[Tensor, Tensor]]
     """Per Product: the four corners, [S, 4, elements] of both sources."""
-    boxes: dict[int, "BoxSituation"]
-    """Per value whose units are fed by the box."""
+    envelopes: dict[Side, "Enveloped"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,29 +92,36 @@ class Lines:
 
 
 @dataclass(frozen=True, eq=False)
-class BoxSituation:
-    """What the intercepts of slanted bounds need; S sub-problems, U units, F sums, P inputs."""
+class Enveloped:
+    """What the intercepts of slanted bounds need, for one envelope; S sub-problems, U units, F sums, P inputs."""
 
     middle: Tensor
     """[S, U, P], or [S, 1, P] where all units read the same inputs."""
     radius: Tensor
-    least: Tensor
-    """[S, U]: the lowest level of the unit."""
+    x: Tensor
+    """[S, U, segments, 2]: the corners, with the envelope's sign."""
+    y: Tensor
+    gains: Tensor
+    """[S, U]: whether a slanted bound may be tighter than lines in the sums; 0 or 1."""
     slope: Tensor
-    """[S, U]: levels per accumulator, and `rise` [S, U]: above the lowest level, y <= slope * max(u) + rise."""
-    rise: Tensor
-    late: Tensor
-    """[S, U]: whether the unit leaves its lowest level late; 0 or 1 (see `bvverify.bounds.hull.Raised`)."""
+    """[S, U]: levels per accumulator."""
     chord: Tensor
     """[S, U, F]: slopes to start from."""
+    steepness: Tensor
+    """[S, U, segments, alternatives, sums]: likewise."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Box:
-    """Units fed by the box as tensors."""
+class _Units:
+    """An envelope's units as tensors; see `bvverify.bounds.envelope`."""
 
+    sign: int
+    segments: int
     elements: Tensor
+    sums: Tensor
+    """[U, F, P]: the weights without the sign."""
     weight: Tensor
+    """[U, alternatives, sums, P]"""
     offset: Tensor
     inputs: Tensor
     read: Tensor
@@ -149,7 +157,7 @@ class Relaxation:
             for index, node in enumerate(self.network.nodes)
             if isinstance(node.operation, Gather)
         }
-        self._boxes = {value: self._box(units) for value, units in hulls.boxes.items()}
+        self._units = {side: self._as_tensors(envelope) for side, envelope in hulls.envelopes.items()}
 
     def situation(self, problems: Sequence[Values]) -> Situation:
         """Return the hulls of sub-problems, given the bounds of all values in each."""
@@ -182,56 +190,62 @@ class Relaxation:
             lines,
             windows,
             factors,
-            {value: self._box_situation(units, ends) for value, units in self.hulls.boxes.items()},
+            {side: self._enveloped(side, envelope, ends) for side, envelope in self.hulls.envelopes.items()},
         )
 
-    def intercept(self, value: int, box: BoxSituation, slant: Tensor) -> Tensor:
-        """Return the least k [A, U] with y <= slant . x + k on the box, for slant [A, U, P].
-
-        Either y is at its lowest level, or it is below the line above its stairs; both are bounded on the whole box.
+    def intercept(self, side: Side, around: Enveloped, slant: Tensor, steepness: Tensor) -> Tensor:
+        """Return k [A, U] with sign * y <= slant . x + k on the box, for a slant [A, U, P] and a steepness >= 0 [A, U,
+        segments, alternatives, sums], of which the first segment's plays no part.
         """
-        own = self._boxes[value]
-        ahead = _along(slant, box.middle)
-        lowest = box.least + _along(slant.abs(), box.radius) - ahead
-        forms = box.slope[..., None, None] * own.weight - slant[:, :, None, :]
-        middle = box.slope[..., None] * (_along(own.weight, box.middle[:, :, None]) + own.offset) - ahead[..., None]
-        risen = middle + _along(forms.abs(), box.radius[:, :, None]) + box.rise[..., None]
-        return torch.maximum(lowest, risen.amax(2))
-
-    def slant(self, value: int, slopes: Tensor, free: Tensor) -> Tensor:
-        """Return the vectors [A, U, P] that add up the sums of each unit with slopes [A, U, F], plus `free`."""
-        box = self._boxes[value]
-        if box.weight.shape[1] == 1:
-            slant = slopes * box.weight[:, 0]
+        units = self._units[side]
+        steepness = torch.cat([torch.zeros_like(steepness[:, :, :1]), steepness[:, :, 1:]], dim=2)
+        total = steepness.sum(-1)
+        corner = (around.y[:, :, :, None] - total[..., None] * around.x[:, :, :, None]).amax(-1)
+        corner = corner + (steepness * units.offset[:, None]).sum(-1)
+        if units.weight.shape[2] == 1:
+            forms = steepness * units.weight[:, None, :, 0]
         else:
-            slant = torch.einsum("auf,ufp->aup", slopes, box.weight)
-        return (slant + free) * box.read
+            forms = torch.einsum("augit,uitp->augip", steepness, units.weight)
+        forms = forms - slant[:, :, None, None]
+        middle, radius = (end[:, :, None, None] for end in (around.middle, around.radius))
+        return (corner + _along(forms, middle) + _along(forms.abs(), radius)).amax((2, 3))
 
-    def start(self, situation: Situation, rows: Rows) -> Multipliers:
-        """Return the multipliers that CROWN would choose (Zhang et al., NeurIPS 2018)."""
-        return Multipliers(self._walk(situation, rows, None)[1])
+    def slant(self, side: Side, slopes: Tensor, free: Tensor) -> Tensor:
+        """Return the vectors [A, U, P] that add up the sums of each unit with slopes [A, U, F], plus `free`."""
+        units = self._units[side]
+        if units.sums.shape[1] == 1:
+            slant = slopes * units.sums[:, 0]
+        else:
+            slant = torch.einsum("auf,ufp->aup", slopes, units.sums)
+        return (slant + free) * units.read
+
+    def start(self, situation: Situation, rows: Rows, slanted: dict[Side, Slanted]) -> dict[int, Tensor]:
+        """Return the multipliers that CROWN would choose (Zhang et al., NeurIPS 2018) for what slanted bounds leave."""
+        return self._walk(situation, rows, None, slanted)[1]
 
     def bound(self, situation: Situation, rows: Rows, multipliers: Multipliers) -> Bounded:
         """Return upper bounds of the rows."""
-        return self._walk(situation, rows, multipliers)[0]
+        return self._walk(situation, rows, multipliers.back, multipliers.slanted)[0]
 
     def _walk(
-        self, situation: Situation, rows: Rows, multipliers: Multipliers | None
+        self, situation: Situation, rows: Rows, back: dict[int, Tensor] | None, slanted: dict[Side, Slanted]
     ) -> tuple[Bounded, dict[int, Tensor]]:
         """Go back from the rows to the input, with given multipliers or with those of CROWN."""
         held, total = dict(rows.start), rows.constant
-        met, chosen = {}, {} if multipliers is None else multipliers.back
+        met, chosen = {}, {} if back is None else back
         for value in range(max(held), 0, -1):
             if (row := held.pop(value, None)) is None:
                 continue
             met[value] = row = row.clone()  # so that its gradient is that of what follows alone
-            slanted = None if multipliers is None else multipliers.slanted.get(value)
-            if slanted is not None:
-                elements = self._boxes[value].elements
-                part = row[:, elements].clamp(min=0) * slanted.share
-                total = total + (part * slanted.intercept).sum(1)
-                _add(held, 0, self._spread(value, part, slanted.slant))
-                row = row.index_add(1, elements, part, alpha=-1)
+            left = row
+            for side in ((value, 1), (value, -1)):
+                if side in slanted:
+                    units, bounds = self._units[side], slanted[side]
+                    part = (units.sign * row[:, units.elements]).clamp(min=0) * bounds.share
+                    total = total + (part * bounds.intercept).sum(1)
+                    _add(held, 0, _spread(units, part, bounds.slant))
+                    left = left.index_add(1, units.elements, part, alpha=-units.sign)
+            row = left
             index, sources = value - 1, self.network.nodes[value - 1].inputs
             match self.network.nodes[index].operation:
                 case Affine() as affine:
@@ -239,21 +253,20 @@ class Relaxation:
                 case Gather() as gather:
                     parts, constant = self._through_gather(index, gather, row)
                 case Max():
-                    if multipliers is None:
+                    if back is None:
                         chosen[index] = _start_window(row, *situation.windows[index])
                     part, constant = _through_window(row, chosen[index], *situation.windows[index])
                     parts = [part]
                 case Product():
-                    if multipliers is None:
+                    if back is None:
                         chosen[index] = _start_product(row, *situation.factors[index])
-                    back, (first, second) = chosen[index], situation.factors[index]
-                    half = back.shape[1] // 2
-                    ahead = back[:, None, :half] * first + back[:, None, half:] * second
-                    reached = row[:, None] * first * second - ahead
-                    parts, constant = [back[:, :half], back[:, half:]], reached.amax(1).sum(1)
+                    first, second = situation.factors[index]
+                    parts = list(chosen[index].split(first.shape[2], dim=1))
+                    ahead = parts[0][:, None] * first + parts[1][:, None] * second
+                    constant = (row[:, None] * first * second - ahead).amax(1).sum(1)
                 case _:
                     lines = situation.lines[index]
-                    if multipliers is None:
+                    if back is None:
                         chosen[index] = torch.where(row > 0, row * lines.above, row * lines.below)
                     parts = [chosen[index]]
                     constant = (row[:, None] * lines.y - parts[0][:, None] * lines.x).amax(1).sum(1)
@@ -284,25 +297,20 @@ class Relaxation:
         total = total.index_add(1, torch.where(wires < 0, sum(sizes), wires), row)
         return list(total[:, :-1].split(sizes, dim=1)), total[:, -1] * gather.padding
 
-    def _spread(self, value: int, part: Tensor, slant: Tensor) -> Tensor:
-        """Return the coefficients in the inputs of part [N, U] times slant [A, U, P]."""
-        box = self._boxes[value]
-        if box.dense:
-            return part @ slant[0] if len(slant) == 1 else torch.einsum("nu,nup->np", part, slant)
-        weighted = (part[..., None] * slant).reshape(len(part), -1)
-        return torch.zeros(len(part), box.size, device=self.device).index_add(1, box.inputs.reshape(-1), weighted)
-
-    def _box(self, units: BoxUnits) -> "_Box":
+    def _as_tensors(self, envelope: Envelope) -> _Units:
+        units = envelope.units
         size = self.network.values[0].lower.size
-        dense = units.inputs.shape[1] == size and bool((units.inputs == np.arange(size)).all())
-        return _Box(
+        return _Units(
+            envelope.sign,
+            envelope.segments,
             torch.tensor(units.elements, device=self.device),
             self._tensor(units.weight),
-            self._tensor(units.offset),
+            self._tensor(envelope.weight),
+            self._tensor(envelope.offset),
             torch.tensor(np.maximum(units.inputs, 0), device=self.device),
             self._tensor(units.inputs >= 0),
             size,
-            dense,
+            units.inputs.shape[1] == size and bool((units.inputs == np.arange(size)).all()),
         )
 
     def _lines(self, index: int, low: IntArray, high: IntArray) -> Lines:
@@ -321,27 +329,37 @@ class Relaxation:
         below = np.where(several, np.minimum(below, limit), below) * (rise > 0)
         return Lines(*(self._tensor(array) for array in (x, y, above, below)))
 
-    def _box_situation(self, box: BoxUnits, ends: Sequence[tuple[IntArray, ...]]) -> BoxSituation:
-        if self._boxes[box.value].dense:
+    def _enveloped(self, side: Side, envelope: Envelope, ends: Sequence[tuple[IntArray, ...]]) -> Enveloped:
+        box, sign = envelope.units, envelope.sign
+        if self._units[side].dense:
             low, high = (end[:, None] for end in ends[0])
         else:
             low, high = (end[:, np.maximum(box.inputs, 0)] * (box.inputs >= 0) for end in ends[0])
         sums = self.network.nodes[box.step].inputs[0]
-        least, most = (end[:, box.sums] for end in ends[sums])
-        lines = [
-            raised(*self.hulls.box_hull(box, one.max(axis=1), other.max(axis=1)))
-            for one, other in zip(least, most, strict=True)
+        most = ends[sums][1][:, box.sums]
+        between = [
+            sums_between(self.network, box, [(low, high) for low, high in problem])
+            for problem in zip(*(zip(*end, strict=True) for end in ends), strict=True)
         ]
-        lowest, slope, rise, late, chord = (
-            self._tensor(np.stack([getattr(line, name) for line in lines]))
-            for name in ("least", "slope", "rise", "late", "chord")
-        )
+        lines = [raised(*self.hulls.box_hull(box, *pair)) for pair in between]
+        corners = [self.hulls.corners(envelope, *pair) for pair in between]
+        few = box.inputs.shape[1] <= FEW_INPUTS
         best = torch.tensor(most.argmax(axis=2), device=self.device)
-        chosen = torch.nn.functional.one_hot(best, box.sums.shape[1]).to(chord.dtype)
-        return BoxSituation(
-            self._tensor((low + high) / 2), self._tensor((high - low) / 2), lowest, slope, rise, late,
-            chord[..., None] * chosen,
-        )  # fmt: skip
+        chosen = torch.nn.functional.one_hot(best, box.sums.shape[1]).to(torch.float32)
+        slope = np.broadcast_to(self.hulls.makers[box.step].channel_slopes[box.channel], (len(lines), len(box.channel)))
+        # From above, each sum alone suffices; from below, that of the greatest counts at first.
+        steepness = self._tensor(slope)[..., None] * (torch.ones_like(chosen) if sign > 0 else chosen)
+        steepness = steepness.reshape(*slope.shape, 1, *envelope.weight.shape[1:3])
+        return Enveloped(
+            self._tensor((low + high) / 2),
+            self._tensor((high - low) / 2),
+            self._tensor(np.stack([corner.x for corner in corners])),
+            self._tensor(np.stack([corner.y for corner in corners])),
+            self._tensor(np.stack([line.rises > 0 if few else line.late for line in lines])),
+            self._tensor(slope),
+            sign * self._tensor(np.stack([line.chord for line in lines]))[..., None] * chosen,
+            steepness.repeat(1, 1, envelope.segments, 1, 1),
+        )
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.tensor(np.asarray(array), dtype=torch.float32, device=self.device)
@@ -358,8 +376,12 @@ def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers
 
     back = {index: rounded(tensor, factor) for index, tensor in found.back.items()}
     slanted = {
-        value: (rounded(held.slant[0], 1 << SLANT_BITS), held.share.detach().numpy())
-        for value, held in found.slanted.items()
+        side: IntegerSlants(
+            rounded(held.slant, 1 << SLANT_BITS),
+            rounded(held.steepness, 1 << STEEP_BITS).clip(0),
+            held.share.detach().numpy(),
+        )
+        for side, held in found.slanted.items()
     }
     return IntegerMultipliers(back, slanted)
 
@@ -368,6 +390,14 @@ def _along(rows: Tensor, point: Tensor) -> Tensor:
     """Return rows [..., P] times points that broadcast to them, summed over P."""
     one_for_all = point.shape[-2] == 1
     return (rows @ point.transpose(-1, -2)).squeeze(-1) if one_for_all else (rows * point).sum(-1)
+
+
+def _spread(units: _Units, part: Tensor, slant: Tensor) -> Tensor:
+    """Return the coefficients in the inputs of part [N, U] times slant [A, U, P]."""
+    if units.dense:
+        return part @ slant[0] if len(slant) == 1 else torch.einsum("nu,nup->np", part, slant)
+    weighted = (part[..., None] * slant).reshape(len(part), -1)
+    return torch.zeros(len(part), units.size, device=part.device).index_add(1, units.inputs.reshape(-1), weighted)
 
 
 def _add(held: dict[int, Tensor], value: int, part: Tensor) -> None:
@@ -390,15 +420,17 @@ def _start_window(row: Tensor, low: Tensor, high: Tensor) -> Tensor:
 def _through_window(row: Tensor, back: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Return the row in the elements of each window and what is added to the constant.
 
-    Where the coefficient a is positive, a * max(x) is a times one element.  Where it is negative, a * max(x) is at most
-    any mixture of the elements with negative weights that add up to a: the multipliers are brought to that form.
+    Where the coefficient a is positive, a * max(x) is a times one element; multipliers outside [0, a] are of no use.
+    Where it is negative, a * max(x) is at most any mixture of the elements with negative weights that add up to a: the
+    multipliers are brought to that form.
     """
     windows = back.reshape(*row.shape, -1)
     mixture = windows.clamp(max=0)
     total = mixture.sum(2, keepdim=True)
     alone = row[..., None] * torch.zeros_like(low).scatter(2, low.argmax(2, keepdim=True), 1.0)
     mixture = torch.where(total < 0, mixture * (row[..., None] / total.clamp(max=-1e-30)), alone)
-    windows = torch.where(row[..., None] > 0, windows, mixture)
+    above = torch.minimum(windows.clamp(min=0), row[..., None])
+    windows = torch.where(row[..., None] > 0, above, mixture)
     each = row[..., None, None] * torch.eye(windows.shape[2], device=row.device) - windows[:, :, None, :]
     reached = (each.clamp(min=0) * high[:, :, None] + each.clamp(max=0) * low[:, :, None]).sum(3).amax(2)
     return windows.flatten(1), torch.where(row > 0, reached, 0).sum(1)

@@ -24,16 +24,17 @@ from bvverify.bounds.descent import (
     Descended,
     Dual,
     Effort,
+    alone,
     descend,
     descend_under,
     first_assumed,
     first_dual,
     multipliers,
+    together,
 )
 from bvverify.bounds.hull import NetworkHulls
-from bvverify.bounds.relaxation import Relaxation, Rows, Situation, integer_multipliers
-from bvverify.network import IntArray, Step, StepNetwork
-from bvverify.network.staircase import count_reached
+from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation, integer_multipliers
+from bvverify.network import Clamp, IntArray, Lookup, Step, StepNetwork
 from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.claims import Claim, claim
 from bvverify.search.ilp import OpenWay
@@ -46,6 +47,10 @@ _FLAT = 0.75
 """Staircases with a longer flat part than this many levels are worth smaller intervals."""
 _MOST = 0.8
 """Accumulators are bounded where the relaxation errs, until this part of all error is met."""
+_AT_ONCE = 1 << 21
+"""Numbers of slanted bounds that are looked for at a time."""
+_ENOUGH = -0.02
+"""Integers will confirm that bounds this low are negative."""
 _SCALES = (36, 30, 24)
 """Bits of the integers that one level of a certified row is, tried in turn until 64 bits suffice."""
 
@@ -61,6 +66,7 @@ class BranchBudget:
     first_steps: int = 200
     steps: int = 60
     tighten_steps: int = 25
+    deep_steps: int = 30
     rounds: int = 30
     """Rounds of bounds under the assumption, at most, before the first split."""
 
@@ -181,14 +187,14 @@ class _Split:
 
 @dataclass(frozen=True, eq=False)
 class _Erring:
-    """Where the relaxation differs from a staircase."""
+    """Where the relaxation differs from an operation on one integer."""
 
     error: Reals
     """By how much, in output levels, [elements]."""
     row: Reals
-    """The claim's coefficients in the staircase's results."""
-    reached: IntArray
-    """How many thresholds the accumulators reach where the bound is attained."""
+    """The claim's coefficients in the results."""
+    result: IntArray
+    """The true results where the bound is attained."""
 
 
 class _Search:
@@ -232,14 +238,18 @@ class _Search:
         self._task.nodes += 1
         if not root.closed:
             self._descend([root], self._budget.first_steps)
+        deep = False
         for _ in range(self._budget.rounds):
             before = root.bound
-            if root.closed or self._task.over() or not self._tighten(root):
+            if root.closed or self._task.over():
                 break
-            if not root.closed:
+            changed = self._tighten(root, deep=deep)
+            if changed and not root.closed:
                 self._descend([root], self._budget.steps)
             if before - root.bound < 0.02 * root.bound:
-                break
+                if deep:
+                    break
+                deep = True
         self.missing = root.bound
 
     def split(self) -> None:
@@ -260,7 +270,7 @@ class _Search:
             if alive:
                 self._descend(alive, self._budget.steps)
             for child in alive:
-                if not (child.closed or self._task.over()) and self._tighten(child) and not child.closed:
+                if not (child.closed or self._task.over()) and self._tighten(child, deep=False) and not child.closed:
                     self._descend([child], self._budget.steps)
                 if not child.closed:
                     heapq.heappush(open_, (-child.bound, next(self._order), child))
@@ -278,7 +288,7 @@ class _Search:
         rows = self._rows(len(problems))
         duals = [problem.dual for problem in problems if problem.dual is not None]
         start = Dual.stack(duals) if duals else first_dual(self._relaxation, situation, rows)
-        found = descend(self._relaxation, situation, rows, start, Effort(steps, 0.01, self._task.deadline))
+        found = descend(self._relaxation, situation, rows, start, Effort(steps, 0.01, self._task.deadline, _ENOUGH))
         if 0 in found.primal:
             self._task.look(found.primal[0])
         for index, problem in enumerate(problems):
@@ -327,7 +337,7 @@ class _Search:
 
     # Bounds of accumulators where the claim holds
 
-    def _tighten(self, problem: _Problem) -> bool:
+    def _tighten(self, problem: _Problem, *, deep: bool) -> bool:
         """Bound the sources of staircases where the claim holds; return whether some interval became smaller."""
         changed = False
         assert problem.dual is not None
@@ -337,7 +347,7 @@ class _Search:
             if index in self._task.fed_by_box:
                 changed |= self._tighten_by_inputs(problem, index)
             elif index in self._relaxation.hulls.makers:
-                changed |= self._tighten_value(problem, index)
+                changed |= self._tighten_value(problem, index, deep=deep)
         return changed
 
     def _tighten_by_inputs(self, problem: _Problem, index: int) -> bool:
@@ -394,7 +404,7 @@ class _Search:
         problem.closed = not _propagate(self._network, problem.values)
         return True
 
-    def _tighten_value(self, problem: _Problem, index: int) -> bool:
+    def _tighten_value(self, problem: _Problem, index: int, *, deep: bool) -> bool:
         """Bound the accumulators that a staircase reads, each with multipliers of its own."""
         value = self._network.nodes[index].inputs[0]
         low, _ = (end.reshape(-1) for end in problem.values[value])
@@ -419,41 +429,67 @@ class _Search:
         effort = Effort(self._budget.tighten_steps, 0.03, self._task.deadline)
         best = descend_under(self._relaxation, situation, rows, self._rows(1), problem.dual, start, effort)
         self._remember(value, len(low), chosen, best)
-        most = self._certified_under(problem, situation, value, unit, best)
+        if deep:
+            most = self._deep(problem, situation, rows, unit, best)
+        else:
+            found = best.multipliers(situation, multipliers(self._relaxation, situation, problem.dual))
+            most = self._certified_under(problem, value, unit, best.factor, found)
         if most is None:
             return False
         above, below = np.split(most, 2)
         return self._narrow(problem, value, elements, above // weight, -(below // weight))
+
+    def _deep(
+        self, problem: _Problem, situation: Situation, rows: Rows, unit: IntArray, best: Assumed
+    ) -> IntArray | None:
+        """Return int64 [rows] that rows do not exceed where the claim holds, with slanted bounds for each row alone."""
+        assert problem.dual is not None
+        (value,) = rows.start
+        size = sum(slants.free[0].numel() for slants in problem.dual.slants.values())
+        found = []
+        for part in torch.arange(len(unit)).split(max(1, _AT_ONCE // max(1, size))):
+            claimed = together(
+                Rows({value: rows.start[value][part]}, rows.constant[part]), self._rows(1), best.factor[part]
+            )
+            start = alone(problem.dual, best.rows(part))
+            effort = Effort(self._budget.deep_steps, 0.05, self._task.deadline)
+            dual = descend(self._relaxation, situation, claimed, start, effort).dual
+            own = multipliers(self._relaxation, situation, dual)
+            most = self._certified_under(problem, value, unit[part.numpy()], best.factor[part], own)
+            if most is None:
+                return None
+            found.append(most)
+        return np.concatenate(found)
 
     def _remember(self, value: int, elements: int, chosen: Tensor, best: Assumed) -> None:
         """Keep multipliers to start from next time."""
         if value not in self._assumed:
             factor = torch.full((2 * elements, 1), 0.3)
             rest = {index: torch.zeros(2 * elements, tensor.shape[1]) for index, tensor in best.rest.items()}
-            shares = {fed: torch.ones(2 * elements, tensor.shape[1]) for fed, tensor in best.shares.items()}
+            shares = {side: torch.ones(2 * elements, tensor.shape[1]) for side, tensor in best.shares.items()}
             self._assumed[value] = Assumed(factor, rest, shares)
         kept = self._assumed[value]
         kept.factor[chosen] = best.factor.detach()
         for index, tensor in best.rest.items():
             kept.rest[index][chosen] = tensor.detach()
-        for fed, tensor in best.shares.items():
-            kept.shares[fed][chosen] = tensor.detach()
+        for side, tensor in best.shares.items():
+            kept.shares[side][chosen] = tensor.detach()
 
     def _certified_under(
-        self, problem: _Problem, situation: Situation, value: int, unit: IntArray, best: Assumed
+        self, problem: _Problem, value: int, unit: IntArray, factor: Tensor, found: Multipliers
     ) -> IntArray | None:
-        """Return int64 [rows] that the rows `unit` do not exceed where the claim holds."""
-        assert problem.dual is not None
+        """Return int64 [rows] that the rows `unit` do not exceed where the claim holds, `factor` [N, 1] times which is
+        added to them; `found` are multipliers of these sums.
+        """
         scale = 2.0 ** _SCALES[0]
-        factor = best.factor[:, 0].detach().numpy().astype(np.float64)
-        added = np.rint(np.clip(factor * scale / self._claim.unit, 0, _EXACT_INT)).astype(np.int64)
+        factors = factor[:, 0].detach().numpy().astype(np.float64)
+        added = np.rint(np.clip(factors * scale / self._claim.unit, 0, _EXACT_INT)).astype(np.int64)
         if int(added.max(initial=0)) * self._largest + int(np.abs(unit).max(initial=0)) >= _EXACT_INT:
             return None
         start = {value: unit}
         part = added[:, None] * self._claim.row[None]
         start[self._claim.value] = start[self._claim.value] + part if self._claim.value == value else part
         rows = IntegerRows(start, added * (self._claim.constant - self._claim.threshold))
-        found = best.multipliers(situation, multipliers(self._relaxation, situation, problem.dual))
         return Certifier(self._relaxation.hulls, problem.values).greatest(rows, integer_multipliers(found, scale))
 
     # Splits
@@ -484,18 +520,18 @@ class _Search:
         return max(splits, key=lambda split: split.error, default=None)
 
     def _erring(self, problem: _Problem, index: int) -> _Erring:
-        """Return by how much the relaxation errs at each element of a staircase, where it attains its bound."""
+        """Return by how much the relaxation errs at each element of a node, where it attains its bound."""
         assert problem.found is not None
-        step = self._network.nodes[index].operation
-        assert isinstance(step, Step)
-        value = self._network.nodes[index].inputs[0]
-        low, high = (end.reshape(-1) for end in problem.values[value])
+        operation = self._network.nodes[index].operation
+        assert isinstance(operation, Step | Clamp | Lookup)
+        (value,) = self._network.nodes[index].inputs
+        low, high = problem.values[value]
         least, most = (end.reshape(-1) for end in problem.values[index + 1])
-        inside, y = (problem.found.primal[which].numpy().astype(np.float64) for which in (value, index + 1))
-        u = np.clip(np.rint(inside), low, high).astype(np.int64)
-        reached = count_reached(step.thresholds, u.reshape(-1, len(step.thresholds))).reshape(-1)
+        inside, outside = (problem.found.primal[which].numpy().astype(np.float64) for which in (value, index + 1))
+        u = np.clip(np.rint(inside).astype(np.int64).reshape(low.shape), low, high)
+        result = operation.apply(u[None]).reshape(-1)
         row = problem.found.coefficients[index + 1].numpy().astype(np.float64)
-        return _Erring(np.abs(row) * np.minimum(np.abs(y - (reached + step.base)), most - least), row, reached)
+        return _Erring(np.abs(row) * np.minimum(np.abs(outside - result), most - least), row, result)
 
     def _staircase_split(self, problem: _Problem, index: int, step: Step) -> _Split | None:
         """Return the best split of one staircase."""
@@ -505,9 +541,10 @@ class _Search:
         rising = hull.y[3] > hull.y[0]
         if not rising.any():
             return None
-        error, row, reached = (erring := self._erring(problem, index)).error, erring.row, erring.reached
+        erring = self._erring(problem, index)
+        row, reached = erring.row, erring.result - step.base
         channel = np.arange(len(low)) % len(step.thresholds)
-        element = int(np.where(rising, error, -1.0).argmax())
+        element = int(np.where(rising, erring.error, -1.0).argmax())
         first, last = (int(hull.y[end][element]) - step.base for end in (0, 3))
         slope = self._relaxation.hulls.makers[index].channel_slopes[channel[element]]
         if slope * (hull.x[1][element] - low[element]) > 2 and last - first > 1:
@@ -515,7 +552,7 @@ class _Search:
         else:
             chosen = int(reached[element]) if row[element] > 0 else int(reached[element]) - 1
         chosen = min(max(chosen, first), last - 1)
-        return _Split(float(error[element]), index, element, int(step.thresholds[channel[element]][chosen]))
+        return _Split(float(erring.error[element]), index, element, int(step.thresholds[channel[element]][chosen]))
 
 
 def _propagate(network: StepNetwork, values: list[Bounds]) -> bool:

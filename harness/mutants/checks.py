@@ -13,7 +13,15 @@ import numpy.typing as npt
 from pysmt.environment import reset_env
 
 from bvverify.bounds import LinearBounds, Rows, Slopes
-from bvverify.bounds.certificate import SLANT_BITS, Certifier, IntegerMultipliers, IntegerRows
+from bvverify.bounds.certificate import (
+    SLANT_BITS,
+    STEEP_BITS,
+    Certifier,
+    IntegerMultipliers,
+    IntegerRows,
+    IntegerSlants,
+)
+from bvverify.bounds.envelope import Envelope
 from bvverify.bounds.hull import NetworkHulls
 from bvverify.bounds.linear import PRECISIONS
 from bvverify.bounds.lines import SHIFT, step_lines
@@ -182,7 +190,11 @@ def certificate_fault(question: SmallQuestion, bounds: LinearBounds) -> str:
         }
         for part in (0.0, 0.4, 1.0, 1.5):
             back = {**none, index: np.rint(row * slope * part).astype(np.int64)}
-            slanted = _slanted(hulls, index + 1, part)
+            slanted = {
+                side: _slants(hulls, envelope, part)
+                for side, envelope in hulls.envelopes.items()
+                if side[0] == index + 1
+            }
             for multipliers in (IntegerMultipliers(back, {}), IntegerMultipliers(back, slanted)):
                 greatest = certifier.greatest(IntegerRows({index + 1: row}, np.zeros(1, dtype=np.int64)), multipliers)
                 if greatest is not None and (y @ row[0]).max() > greatest[0]:
@@ -194,14 +206,15 @@ def slanted_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certi
     """Return what is wrong with slanted bounds, by looking at what units exceed them by."""
     network, points = question.network, question.points
     flat = points.reshape(len(points), -1)
-    for value, units in hulls.boxes.items():
+    for (value, sign), envelope in hulls.envelopes.items():
+        units = envelope.units
         y = network.evaluate_values(points, (value,))[0].reshape(len(points), -1)
-        slanted = _slanted(hulls, value, 1.0)
+        slants = _slants(hulls, envelope, 1.0)
         spread = np.zeros((y.shape[1], flat.shape[1]), dtype=np.int64)
         unit, place = np.nonzero(units.inputs >= 0)
-        np.add.at(spread, (unit, units.inputs[unit, place]), slanted[value][0][unit, place])
+        np.add.at(spread, (units.elements[unit], units.inputs[unit, place]), slants.slant[0, unit, place])
         over = _CERTIFIED_BITS - SLANT_BITS
-        own = np.eye(y.shape[1], dtype=np.int64) << _CERTIFIED_BITS
+        own = sign * np.eye(y.shape[1], dtype=np.int64) << _CERTIFIED_BITS
         rows = IntegerRows({value: own, 0: -(spread << over)}, np.zeros(len(own), dtype=np.int64))
         none = {
             index: np.zeros(
@@ -209,20 +222,21 @@ def slanted_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certi
             )
             for index, node in enumerate(network.nodes[:value])
         }
-        greatest = certifier.greatest(rows, IntegerMultipliers(none, slanted))
-        reached = (y << _CERTIFIED_BITS) - (flat @ spread.T << over)
+        greatest = certifier.greatest(rows, IntegerMultipliers(none, {(value, sign): slants}))
+        reached = (sign * y << _CERTIFIED_BITS) - (flat @ spread.T << over)
         if greatest is not None and (reached.max(axis=0) > greatest).any():
             return "a unit exceeds its slanted bound"
     return ""
 
 
-def _slanted(hulls: NetworkHulls, value: int, part: float) -> dict[int, tuple[IntArray, npt.NDArray[np.float64]]]:
-    """Return slanted bounds along the first sum of each unit, for values whose units are fed by the box."""
-    if (units := hulls.boxes.get(value)) is None:
-        return {}
-    slopes = hulls.makers[units.step].channel_slopes[units.channel]
-    slant = np.rint(part * slopes[:, None] * units.weight[:, 0] * 2**SLANT_BITS).astype(np.int64)
-    return {value: (slant, np.ones((1, len(slant))))}
+def _slants(hulls: NetworkHulls, envelope: Envelope, part: float) -> IntegerSlants:
+    """Return slanted bounds along the first sum of each unit."""
+    units, sign = envelope.units, envelope.sign
+    slopes = part * hulls.makers[units.step].channel_slopes[units.channel]
+    slant = np.rint(sign * slopes[:, None] * units.weight[:, 0] * 2**SLANT_BITS).astype(np.int64)
+    steepness = np.zeros((1, len(slant), envelope.segments, *envelope.weight.shape[1:3]), dtype=np.int64)
+    steepness[..., 0] = np.rint(slopes * 2**STEEP_BITS).astype(np.int64)[:, None, None]
+    return IntegerSlants(slant[None], steepness, np.ones((1, len(slant))))
 
 
 def lines_fault(network: StepNetwork, bounds: LinearBounds, slopes: Slopes) -> str:

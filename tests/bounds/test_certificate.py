@@ -124,7 +124,8 @@ def check_certificates(question: Question, seed: int, amount: float, *, toleranc
         fed: Slants(
             held.slopes * float(random.random() * 2),
             held.free + amount * torch.tensor(random.normal(size=held.free.shape), dtype=torch.float32),
-            torch.ones_like(held.share),
+            held.steepness * torch.tensor(random.random(held.steepness.shape) * 2, dtype=torch.float32),
+            torch.tensor(random.integers(0, 2, held.share.shape), dtype=torch.float32),
         )
         for fed, held in dual.slants.items()
     }
