@@ -170,7 +170,6 @@ class Certifier:
         _check(_largest(slants.slant), 1 << _FINER)
         slant = slants.slant << _FINER
         steepness = np.maximum(slants.steepness, 0)
-        steepness[:, :, 0] = 0
         low, high = (end[np.maximum(units.inputs, 0)] * (units.inputs >= 0) for end in _flat(self._values[0]))
         corners = self._hulls.corners(envelope, *sums_between(self._network, units, self._values))
         sums = envelope.weight.shape[2]

@@ -1,9 +1,9 @@
 """Envelopes: bounds of units fed by the box that are linear in the inputs, for any slant and any steepness.
 
-A unit y = f(max_i u_i(x)) is bounded from above, y <= a . x + k, by the least k that is found valid.  The levels of the
-staircase f form segments.  In the lowest one nothing is known of the sums.  In every other one some sum u_i has reached
-a corner (t, level) of the staircase, and then level <= level + m * (u_i(x) - t) for any steepness m >= 0, which is
-linear in x and bounded on the box.  From below likewise, with -y <= a . x + k: all sums together are short of a corner.
+A unit y = f(max_i u_i(x)) is bounded from above, y <= a . x + k, by a small k that is valid.  The levels of the
+staircase f form segments.  In each of them some sum u_i has reached a corner (t, level) of the staircase, in the first
+one the left end of the interval; then y <= level + m * (u_i(x) - t) for any steepness m >= 0, which is linear in x and
+bounded on the box.  From below likewise, with -y <= a . x + k: there all sums together are short of a corner.
 
 With one steepness for all levels this is the ideal envelope of a ReLU (Anderson et al., "Strong mixed-integer
 programming formulations for trained neural networks", 2020).  With one for each level it is the hull of the staircase
@@ -34,7 +34,7 @@ class Envelope:
     units: BoxUnits
     sign: int
     segments: int
-    """The first one is the level beyond which there is nothing on the other side."""
+    """The first one is the level at which the interval of the sums ends on the other side."""
 
     @cached_property
     def weight(self) -> IntArray:

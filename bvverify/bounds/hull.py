@@ -97,8 +97,8 @@ class HullMaker:
         thresholds = self._operation.thresholds[channel]
         first, last = ((thresholds <= end[:, None]).sum(axis=1) for end in (lower, upper))
         several = envelope.segments - 1
-        extreme = (first if sign > 0 else last) + self._operation.base
-        xs, ys = [np.stack([lower, upper])], [np.stack([extreme, extreme])]
+        end, extreme = (lower, first) if sign > 0 else (upper, last)
+        xs, ys = [np.stack([end, end])], [np.stack([extreme, extreme]) + self._operation.base]
         for segment in range(several):
             # Levels above `start`, up to `stop`; from below, one less.  Units that rise little repeat their last level.
             start = np.minimum(first + (last - first) * segment // several, np.maximum(last - 1, first))

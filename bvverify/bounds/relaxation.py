@@ -195,10 +195,9 @@ class Relaxation:
 
     def intercept(self, side: Side, around: Enveloped, slant: Tensor, steepness: Tensor) -> Tensor:
         """Return k [A, U] with sign * y <= slant . x + k on the box, for a slant [A, U, P] and a steepness >= 0 [A, U,
-        segments, alternatives, sums], of which the first segment's plays no part.
+        segments, alternatives, sums].
         """
         units = self._units[side]
-        steepness = torch.cat([torch.zeros_like(steepness[:, :, :1]), steepness[:, :, 1:]], dim=2)
         total = steepness.sum(-1)
         corner = (around.y[:, :, :, None] - total[..., None] * around.x[:, :, :, None]).amax(-1)
         corner = corner + (steepness * units.offset[:, None]).sum(-1)
@@ -350,6 +349,7 @@ class Relaxation:
         # From above, each sum alone suffices; from below, that of the greatest counts at first.
         steepness = self._tensor(slope)[..., None] * (torch.ones_like(chosen) if sign > 0 else chosen)
         steepness = steepness.reshape(*slope.shape, 1, *envelope.weight.shape[1:3])
+        steepness = torch.cat([torch.zeros_like(steepness), steepness.repeat(1, 1, envelope.segments - 1, 1, 1)], dim=2)
         return Enveloped(
             self._tensor((low + high) / 2),
             self._tensor((high - low) / 2),
@@ -358,7 +358,7 @@ class Relaxation:
             self._tensor(np.stack([line.rises > 0 if few else line.late for line in lines])),
             self._tensor(slope),
             sign * self._tensor(np.stack([line.chord for line in lines]))[..., None] * chosen,
-            steepness.repeat(1, 1, envelope.segments, 1, 1),
+            steepness,
         )
 
     def _tensor(self, array: np.ndarray) -> Tensor:

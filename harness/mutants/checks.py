@@ -37,7 +37,7 @@ from bvverify.solvers import Status, check
 from harness.concrete_terms import ConcreteTerms
 from harness.corpus import identity_fault
 from harness.mutants.recorded import Recorded
-from harness.mutants.small_networks import SmallQuestion, near_robust, points_of, small_question
+from harness.mutants.small_networks import SmallQuestion, near_robust, points_of, pooled_question, small_question
 from harness.sameness import SOLVER, encoding_fault, region
 
 Check = tuple[str, Callable[[], str]]
@@ -66,7 +66,7 @@ def _kernel_checks(records: Sequence[Recorded]) -> Iterator[Check]:
 
 def _network_checks() -> Iterator[Check]:
     yield "fused multiply-add", fma_fault
-    for kind, make in (("small", small_question), ("dense", near_robust)):
+    for kind, make in (("small", small_question), ("dense", near_robust), ("pooled", pooled_question)):
         for seed in range(_SMALL):
             yield f"{kind} network {seed}", partial(_judged, make, small_fault, seed)
         for seed in range(_SMALL, _SMALL + _SOLVED):
@@ -181,24 +181,37 @@ def certificate_fault(question: SmallQuestion, bounds: LinearBounds) -> str:
     certifier, hulls = Certifier(NetworkHulls(network), bounds.values), NetworkHulls(network)
     for index in hulls.makers:
         y = network.evaluate_values(points, (index + 1,))[0].reshape(len(points), -1)
-        row = np.array([[1, -2, 3][place % 3] for place in range(y.shape[1])])[None] << _CERTIFIED_BITS
+        several = np.array([[1, -2, 3][place % 3] for place in range(y.shape[1])])[None]
+        rows = np.concatenate([several, np.eye(y.shape[1], dtype=np.int64)]) << _CERTIFIED_BITS
         hull = hulls.hull(index, *bounds.values[network.nodes[index].inputs[0]])
         slope = (hull.y[3] - hull.y[0]) / np.maximum(hull.x[3] - hull.x[0], 1)
         none = {
-            other: np.zeros((1, sum(network.values[source].lower.size for source in node.inputs)), dtype=np.int64)
+            other: np.zeros(
+                (len(rows), sum(network.values[source].lower.size for source in node.inputs)), dtype=np.int64
+            )
             for other, node in enumerate(network.nodes[:index])
         }
-        for part in (0.0, 0.4, 1.0, 1.5):
-            back = {**none, index: np.rint(row * slope * part).astype(np.int64)}
+        for part in (-20.0, 0.0, 0.4, 1.0, 1.5):
+            back = {**none, index: np.rint(rows * slope * part).astype(np.int64)}
             slanted = {
                 side: _slants(hulls, envelope, part)
                 for side, envelope in hulls.envelopes.items()
                 if side[0] == index + 1
             }
             for multipliers in (IntegerMultipliers(back, {}), IntegerMultipliers(back, slanted)):
-                greatest = certifier.greatest(IntegerRows({index + 1: row}, np.zeros(1, dtype=np.int64)), multipliers)
-                if greatest is not None and (y @ row[0]).max() > greatest[0]:
+                constants = np.zeros(len(rows), dtype=np.int64)
+                greatest = certifier.greatest(IntegerRows({index + 1: rows}, constants), multipliers)
+                if greatest is not None and ((y @ rows.T).max(axis=0) > greatest).any():
                     return "a linear form exceeds its certified bound"
+        source = network.nodes[index].inputs[0]
+        u = network.evaluate_values(points, (source,))[0].reshape(len(points), -1)
+        own = rows[1:]
+        for sign in (1, -1):  # the source's multiple cancels what the multiplier makes of the result
+            back = {**{other: zeros[1:] for other, zeros in none.items()}, index: -sign * own}
+            both = IntegerRows({index + 1: own, source: sign * own}, np.zeros(len(own), dtype=np.int64))
+            greatest = certifier.greatest(both, IntegerMultipliers(back, {}))
+            if greatest is not None and ((y + sign * u).max(axis=0) << _CERTIFIED_BITS > greatest).any():
+                return "a result and its source exceed their certified bound"
     return slanted_fault(question, hulls, certifier)
 
 

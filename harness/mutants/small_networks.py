@@ -65,6 +65,21 @@ def near_robust(rng: Rng) -> SmallQuestion:
     return SmallQuestion(network, box, question, points_of(box))
 
 
+def pooled_question(rng: Rng) -> SmallQuestion:
+    """Return a question about maxima of stairs over sums of inputs, two at a time, with a dense layer behind."""
+    inputs, pairs, outputs = int(rng.integers(1, 4)), int(rng.integers(1, 4)), int(rng.integers(2, 4))
+    builder = NetworkBuilder(lower=np.zeros(inputs, dtype=int), upper=np.full(inputs, 4))
+    builder.dense(rng.integers(-5, 6, (2 * pairs, inputs)), rng.integers(-5, 6, 2 * pairs))
+    builder.append(Step(0, np.sort(rng.integers(-30, 40, (1, int(rng.integers(2, 9)))), axis=1)), builder.value)
+    windows = builder.append(Gather(np.arange(2 * pairs).reshape(pairs, 2)), builder.value)
+    builder.append(Max(), windows)
+    builder.dense(rng.integers(-5, 6, (outputs, pairs)), np.zeros(outputs, dtype=int))
+    network = builder.build()
+    box = _box(rng, network)
+    question = Robustness(int(rng.integers(0, outputs)), outputs, list(TieRule)[int(rng.integers(0, 3))])
+    return SmallQuestion(network, box, question, points_of(box))
+
+
 def points_of(box: LevelBox) -> IntArray:
     """Return every input of a region, int64 (n, *shape)."""
     ranges = [range(low, high + 1) for low, high in zip(box.lower.flat, box.upper.flat, strict=True)]
