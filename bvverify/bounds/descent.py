@@ -29,6 +29,8 @@ class Effort:
     """The last step's size relative to the first one's."""
     deadline: float
     """Of time.monotonic()."""
+    first: float = 1.0
+    """The first step's size, relative to one that suits multipliers that are far from the best ones."""
     enough: float = -math.inf
     """Bounds this low need not be lowered further."""
 
@@ -40,13 +42,14 @@ class _Adam:
         self, rates: Sequence[tuple[Tensor, float]], effort: "Effort", *, momenta: tuple[float, float]
     ) -> None:
         self._parts = [(tensor, rate, torch.zeros_like(tensor), torch.zeros_like(tensor)) for tensor, rate in rates]
+        self._first = effort.first
         self._decay = effort.decay ** (1 / max(1, effort.steps))
         self._momenta, self._taken = momenta, 0
 
     def step(self) -> None:
         """Move the tensors against their gradients, and forget these."""
         first, second = self._momenta
-        factor = self._decay**self._taken
+        factor = self._first * self._decay**self._taken
         self._taken += 1
         factor /= 1 - first**self._taken
         with torch.no_grad():

@@ -189,8 +189,16 @@ class NetworkHulls:
 
 
 def sums_between(network: StepNetwork, box: BoxUnits, values: Sequence[Bounds]) -> Bounds:
-    """Return bounds of the largest sum of each unit, int64 [U]."""
-    least, most = (end.reshape(-1)[box.sums].max(axis=1) for end in values[network.nodes[box.step].inputs[0]])
+    """Return bounds of the greatest sum of each unit, int64 [U]: those of the sums, narrowed by those of the unit."""
+    step = network.nodes[box.step]
+    assert isinstance(step.operation, Step)
+    least, most = (end.reshape(-1)[box.sums].max(axis=1) for end in values[step.inputs[0]])
+    low, high = (end.reshape(-1)[box.elements] - step.operation.base for end in values[box.value])
+    thresholds = step.operation.thresholds[box.channel]
+    unit, levels = np.arange(len(thresholds)), step.operation.levels
+    if levels:
+        least = np.where(low > 0, np.maximum(least, thresholds[unit, np.clip(low - 1, 0, levels - 1)]), least)
+        most = np.where(high < levels, np.minimum(most, thresholds[unit, np.clip(high, 0, levels - 1)] - 1), most)
     return least, most
 
 

@@ -32,6 +32,7 @@ from bvverify.bounds.descent import (
     multipliers,
     together,
 )
+from bvverify.bounds.envelope import Envelope, Side
 from bvverify.bounds.hull import NetworkHulls
 from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation, integer_multipliers
 from bvverify.network import Clamp, IntArray, Lookup, Step, StepNetwork
@@ -49,6 +50,8 @@ _MOST = 0.8
 """Accumulators are bounded where the relaxation errs, until this part of all error is met."""
 _AT_ONCE = 1 << 21
 """Numbers of slanted bounds that are looked for at a time."""
+_WARM = 0.3
+"""The first step of descents that go on from multipliers of a similar problem, relative to others."""
 _ENOUGH = -0.02
 """Integers will confirm that bounds this low are negative."""
 _SCALES = (36, 30, 24)
@@ -67,6 +70,7 @@ class BranchBudget:
     steps: int = 60
     tighten_steps: int = 25
     deep_steps: int = 30
+    split_steps: int = 30
     rounds: int = 30
     """Rounds of bounds under the assumption, at most, before the first split."""
 
@@ -133,6 +137,10 @@ class Branching:
         """Bound the whole box as well as it goes."""
         return self._pursue(_Search.bound_root)
 
+    def deepen(self) -> Branched:
+        """Bound the whole box better, with more work."""
+        return self._pursue(_Search.deepen_root)
+
     def split(self) -> Branched:
         """Split it until nothing is left, or the budget is spent."""
         return self._pursue(_Search.split)
@@ -174,15 +182,18 @@ class _Task:
             self.witness = levels[hits[0]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Split:
-    """Whether an accumulator of a staircase stays below a threshold."""
+    """Whether a unit, the level of the greatest of some sums, stays below a level."""
 
     error: float
     """By how much the relaxation errs there, in output levels."""
-    node: int
-    element: int
+    sums: int
+    """The value of which the sums are elements."""
+    elements: IntArray
     threshold: int
+    unit: tuple[int, int, int]
+    """The unit's value and element, and the level that it has where one of the sums reaches the threshold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,19 +248,23 @@ class _Search:
         root = self._root
         self._task.nodes += 1
         if not root.closed:
-            self._descend([root], self._budget.first_steps)
-        deep = False
+            self._descend([root], self._budget.first_steps, first=1.0)
+        self._narrow_root(deep=False)
+
+    def deepen_root(self) -> None:
+        """Bound the whole box again, each accumulator with slanted bounds of its own."""
+        self._narrow_root(deep=True)
+
+    def _narrow_root(self, *, deep: bool) -> None:
+        root = self._root
         for _ in range(self._budget.rounds):
             before = root.bound
-            if root.closed or self._task.over():
+            if root.closed or self._task.over() or not self._tighten(root, deep=deep):
                 break
-            changed = self._tighten(root, deep=deep)
-            if changed and not root.closed:
+            if not root.closed:
                 self._descend([root], self._budget.steps)
             if before - root.bound < 0.02 * root.bound:
-                if deep:
-                    break
-                deep = True
+                break
         self.missing = root.bound
 
     def split(self) -> None:
@@ -268,10 +283,10 @@ class _Search:
             self._task.nodes += len(children)
             alive = [child for child in children if not child.closed]
             if alive:
-                self._descend(alive, self._budget.steps)
+                self._descend(alive, self._budget.split_steps)
             for child in alive:
                 if not (child.closed or self._task.over()) and self._tighten(child, deep=False) and not child.closed:
-                    self._descend([child], self._budget.steps)
+                    self._descend([child], self._budget.split_steps)
                 if not child.closed:
                     heapq.heappush(open_, (-child.bound, next(self._order), child))
         self.missing = max([*stuck, *(-key for key, _, _ in open_)], default=0.0)
@@ -282,13 +297,15 @@ class _Search:
     def _rows(self, count: int) -> Rows:
         return Rows({self._claim.value: self._row.expand(count, -1)}, torch.full((count,), self._constant))
 
-    def _descend(self, problems: list[_Problem], steps: int) -> None:
+    def _descend(self, problems: list[_Problem], steps: int, *, first: float = _WARM) -> None:
         """Lower the bounds of sub-problems, and close those that integers exclude."""
         situation = self._relaxation.situation([problem.values for problem in problems])
         rows = self._rows(len(problems))
         duals = [problem.dual for problem in problems if problem.dual is not None]
         start = Dual.stack(duals) if duals else first_dual(self._relaxation, situation, rows)
-        found = descend(self._relaxation, situation, rows, start, Effort(steps, 0.01, self._task.deadline, _ENOUGH))
+        found = descend(
+            self._relaxation, situation, rows, start, Effort(steps, 0.01, self._task.deadline, first, _ENOUGH)
+        )
         if 0 in found.primal:
             self._task.look(found.primal[0])
         for index, problem in enumerate(problems):
@@ -495,27 +512,40 @@ class _Search:
     # Splits
 
     def _halves(self, problem: _Problem, split: _Split) -> tuple[_Problem, _Problem]:
-        """Return the parts where an accumulator lies below a threshold, and where it does not."""
-        value = self._network.nodes[split.node].inputs[0]
-        halves = []
-        for end, limit in ((1, split.threshold - 1), (0, split.threshold)):
-            values = list(problem.values)
-            ends = [array.copy() for array in values[value]]
-            ends[end].reshape(-1)[split.element] = limit
-            values[value] = ends[0], ends[1]
-            half = _Problem(values, problem.dual, problem.bound, problem.found)
-            half.closed = not _propagate(self._network, values)
-            halves.append(half)
-        return halves[0], halves[1]
+        """Return the parts where a unit stays below a level, and where it does not."""
+        value, element, level = split.unit
+        below = self._part(problem, split.sums, 1, split.elements, split.threshold - 1)
+        if len(split.elements) == 1:
+            return below, self._part(problem, split.sums, 0, split.elements, split.threshold)
+        return below, self._part(problem, value, 0, np.array([element]), level)
+
+    def _part(self, problem: _Problem, value: int, end: int, elements: IntArray, limit: int) -> _Problem:
+        """Return the part where the lower (0) or upper (1) ends of some elements are at least, or at most, a limit."""
+        values = list(problem.values)
+        ends = [array.copy() for array in values[value]]
+        flat = ends[end].reshape(-1)
+        flat[elements] = (np.minimum if end else np.maximum)(flat[elements], limit)
+        values[value] = ends[0], ends[1]
+        part = _Problem(values, problem.dual, problem.bound, problem.found)
+        part.closed = bool((ends[0] > ends[1]).any()) or not _propagate(self._network, values)
+        return part
 
     def _best_split(self, problem: _Problem) -> _Split | None:
         """Return the split where the relaxation is furthest from the network; None if no staircase can be split."""
         assert problem.dual is not None
+        assert problem.found is not None
         splits = [
             split
             for index in problem.dual.back
             if isinstance(step := self._network.nodes[index].operation, Step)
             and (split := self._staircase_split(problem, index, step)) is not None
+        ]
+        splits += [
+            split
+            for side, envelope in self._relaxation.hulls.envelopes.items()
+            if envelope.units.sums.shape[1] > 1
+            and side[0] in problem.found.primal
+            and (split := self._pooled_split(problem, side, envelope)) is not None
         ]
         return max(splits, key=lambda split: split.error, default=None)
 
@@ -532,6 +562,28 @@ class _Search:
         result = operation.apply(u[None]).reshape(-1)
         row = problem.found.coefficients[index + 1].numpy().astype(np.float64)
         return _Erring(np.abs(row) * np.minimum(np.abs(outside - result), most - least), row, result)
+
+    def _pooled_split(self, problem: _Problem, side: Side, envelope: Envelope) -> _Split | None:
+        """Return the best split of units that are maxima of sums, among those that are bounded from one side."""
+        assert problem.found is not None
+        (value, sign), units = side, envelope.units
+        sums = self._network.nodes[units.step].inputs[0]
+        step = self._network.nodes[units.step].operation
+        assert isinstance(step, Step)
+        row, y = (
+            tensors[value].numpy().astype(np.float64)[units.elements]
+            for tensors in (problem.found.coefficients, problem.found.primal)
+        )
+        greatest = problem.found.primal[sums].numpy().astype(np.float64)[units.sums].max(axis=1)
+        reached = step.base + (step.thresholds[units.channel] <= np.rint(greatest)[:, None]).sum(axis=1)
+        least, most = (end.reshape(-1)[units.elements] for end in problem.values[value])
+        error = np.where((sign * row > 0) & (least < most), np.abs(row * (y - np.clip(reached, least, most))), -1.0)
+        unit = int(error.argmax())
+        if error[unit] < 0:
+            return None
+        level = int(np.clip(np.ceil((y[unit] + reached[unit]) / 2), least[unit] + 1, most[unit]))
+        threshold = int(step.thresholds[units.channel[unit]][level - step.base - 1])
+        return _Split(float(error[unit]), sums, units.sums[unit], threshold, (value, int(units.elements[unit]), level))
 
     def _staircase_split(self, problem: _Problem, index: int, step: Step) -> _Split | None:
         """Return the best split of one staircase."""
@@ -552,7 +604,9 @@ class _Search:
         else:
             chosen = int(reached[element]) if row[element] > 0 else int(reached[element]) - 1
         chosen = min(max(chosen, first), last - 1)
-        return _Split(float(erring.error[element]), index, element, int(step.thresholds[channel[element]][chosen]))
+        unit = index + 1, element, step.base + chosen + 1
+        threshold = int(step.thresholds[channel[element]][chosen])
+        return _Split(float(erring.error[element]), value, np.array([element]), threshold, unit)
 
 
 def _propagate(network: StepNetwork, values: list[Bounds]) -> bool:

@@ -137,7 +137,7 @@ class _Pipeline:
         bounded = linear_bounds(*self._question)
         ways = [way for _, way in bounded.ways]
         search = Branching(*self._question, ways, bounded.values, budget=BranchBudget(), deadline=self._deadline)
-        for part in (search.bound, search.split):
+        for part in (search.bound, search.deepen, search.split):
             self._branched = part()
             if self._branched.proved:
                 return Decision(Outcome.ROBUST, Stage.BRANCH)
