@@ -141,8 +141,9 @@ class Branching:
         """Bound the whole box better, with more work."""
         return self._pursue(_Search.deepen_root)
 
-    def split(self) -> Branched:
-        """Split it until nothing is left, or the budget is spent."""
+    def split(self, *, until: float) -> Branched:
+        """Split it until nothing is left, the budget is spent, or the clock (of time.monotonic) says `until`."""
+        self._task.deadline = min(self._task.deadline, until)
         return self._pursue(_Search.split)
 
     def _pursue(self, part: "Callable[[_Search], None]") -> Branched:

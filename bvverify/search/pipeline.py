@@ -17,7 +17,7 @@ from bvverify.search.intervals import interval_gap, proved_by_intervals
 from bvverify.search.linear import linear_bounds
 
 if TYPE_CHECKING:
-    from bvverify.search.branch import Branched
+    from bvverify.search.branch import Branched, Branching
 
 ALL_STAGES = tuple(Stage)
 
@@ -27,8 +27,8 @@ _FEW_POINTS = 2**20
 """Boxes of fewer inputs are left to solvers, if stages with solvers are allowed."""
 _FEW_INPUTS = 64
 """Sums of so few inputs take few values, which relaxations do not see and integer programs do."""
-_SHARE_OF_PROGRAMS = 0.5
-"""The part of the time left that integer programs get before sub-problems are split."""
+_SHARE = 0.5
+"""The part of the time left that is given to the first of splits and integer programs."""
 _SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integer_steps=200, seed=1)
 """For questions that bounds of the whole box leave open."""
 
@@ -137,24 +137,34 @@ class _Pipeline:
         bounded = linear_bounds(*self._question)
         ways = [way for _, way in bounded.ways]
         search = Branching(*self._question, ways, bounded.values, budget=BranchBudget(), deadline=self._deadline)
-        for part in (search.bound, search.deepen, search.split):
-            self._branched = part()
-            if self._branched.proved:
-                return Decision(Outcome.ROBUST, Stage.BRANCH)
-            if self._branched.witness is not None:
-                return Decision(Outcome.VIOLATED, Stage.BRANCH, witness=self._branched.witness)
-            if part == search.bound and Stage.ATTACK in self._stages:
-                rivals = {overtaking.winner for open_ in search.open_ways for overtaking in open_.way}
-                if (violated := self._attacked(replace(_SECOND_ATTACK, rivals=tuple(sorted(rivals))))) is not None:
-                    return violated
-            self._narrowed = search.open_ways
-            if part == search.bound and Stage.ILP in self._stages and self._reads_few_inputs():
-                solved = self._ilp(share=_SHARE_OF_PROGRAMS)
-                if solved.outcome is not Outcome.UNKNOWN:
-                    return solved
+        programs_first = Stage.ILP in self._stages and self._reads_few_inputs()
+        if (decided := self._seen(search.bound(), search)) is not None:
+            return decided
+        if Stage.ATTACK in self._stages and (violated := self._attacked_again(search)) is not None:
+            return violated
+        if (decided := self._seen(search.deepen(), search)) is not None:
+            return decided
+        if programs_first and (solved := self._ilp(share=_SHARE)).outcome is not Outcome.UNKNOWN:
+            return solved
+        share = _SHARE if Stage.ILP in self._stages and not programs_first else 1.0
+        if (decided := self._seen(search.split(until=time.monotonic() + share * self._left()), search)) is not None:
+            return decided
         if self._left() == 0.0:
             return Decision(Outcome.UNKNOWN, Stage.BRANCH, reason="time", obstacle=Obstacle.TIME)
         return None
+
+    def _seen(self, branched: "Branched", search: "Branching") -> Decision | None:
+        """Take note of what branch and bound found; return the decision that follows, if any."""
+        self._branched, self._narrowed = branched, search.open_ways
+        if branched.proved:
+            return Decision(Outcome.ROBUST, Stage.BRANCH)
+        if branched.witness is not None:
+            return Decision(Outcome.VIOLATED, Stage.BRANCH, witness=branched.witness)
+        return None
+
+    def _attacked_again(self, search: "Branching") -> Decision | None:
+        rivals = {overtaking.winner for open_ in search.open_ways for overtaking in open_.way}
+        return self._attacked(replace(_SECOND_ATTACK, rivals=tuple(sorted(rivals))))
 
     def _reads_few_inputs(self) -> bool:
         network, _, _ = self._question
