@@ -16,12 +16,13 @@ from bvverify.search import Outcome, Stage, decide
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.branch import BranchBudget, Branched, Branching
 from bvverify.search.linear import linear_bounds
+from bvverify.search.tighten import TightenEffort
 from bvverify.solvers import installed
 from tests.encode.questions import Question, questions, targeted_questions
 from tests.networks import violates
 from tests.search.digits import digits, edges
 
-SMALL = BranchBudget(nodes=12, first_steps=10, steps=6, tighten_steps=5, rounds=2)
+SMALL = BranchBudget(nodes=12, first_steps=10, steps=6, tighten=TightenEffort(shared_steps=5), rounds=2)
 
 
 def branched(question: Question, budget: BranchBudget) -> Branched:

@@ -1,0 +1,180 @@
+"""Smaller intervals where a claim holds: accumulators are bounded under the assumption of a violation.
+
+This is INVPROP (Kotha et al., NeurIPS 2023).  The bounds are exact integers, so that what remains to be searched is
+always an exact set.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bvverify.bounds.certificate import Certifier, IntegerMultipliers, IntegerRows, greatest_where
+from bvverify.bounds.descent import (
+    Assumed,
+    Effort,
+    alone,
+    descend,
+    descend_under,
+    first_assumed,
+    multipliers,
+    together,
+)
+from bvverify.bounds.relaxation import Rows, Situation
+from bvverify.network import IntArray
+from bvverify.search.claim_bounds import UNIT_BITS, ClaimBounds, as_tensor
+from bvverify.search.splits import erring
+from bvverify.search.subproblem import Subproblem, narrow
+
+_FLAT = 0.75
+"""Staircases with a longer flat part than this many levels are worth smaller intervals."""
+_MOST = 0.8
+"""Accumulators are bounded where the relaxation errs, until this part of all error is met."""
+_AT_ONCE = 1 << 21
+"""Numbers of slanted bounds that are looked for at a time."""
+
+
+@dataclass(frozen=True)
+class TightenEffort:
+    """Steps of the descents that bound accumulators."""
+
+    shared_steps: int = 25
+    """With the slanted bounds of the claim."""
+    own_steps: int = 30
+    """With slanted bounds for each accumulator alone."""
+
+
+class Tightening:
+    """Narrows the intervals of sub-problems to where one claim holds; remembers multipliers to start from."""
+
+    def __init__(self, bounds: ClaimBounds, effort: TightenEffort) -> None:
+        self._bounds, self._effort = bounds, effort
+        self._relaxation, self._network = bounds.relaxation, bounds.relaxation.network
+        self._fed_by_box = {units.step for units in bounds.relaxation.hulls.boxes.values()}
+        self._assumed: dict[int, Assumed] = {}
+
+    def tighten(self, problem: Subproblem, *, deadline: float, deep: bool) -> bool:
+        """Bound the sources of staircases where the claim holds; return whether some interval became smaller."""
+        changed = False
+        assert problem.dual is not None
+        for index in sorted(problem.dual.back):
+            if problem.closed or time.monotonic() > deadline:
+                break
+            if index in self._fed_by_box:
+                changed |= self._tighten_by_inputs(problem, index)
+            elif index in self._relaxation.hulls.makers:
+                changed |= self._tighten_value(problem, index, deadline, deep=deep)
+        return changed
+
+    def _tighten_by_inputs(self, problem: Subproblem, index: int) -> bool:
+        """Bound the sums of inputs that a staircase reads where the claim's bound, a linear form in the inputs, is not
+        negative.
+        """
+        value = self._network.nodes[index].inputs[0]
+        claimed = self._bounds.certified_form(problem)
+        elements = self._curved(problem, index)
+        if claimed is None or not len(elements):
+            return False
+        size = problem.values[value][0].size
+        unit = np.zeros((len(elements), size), dtype=np.int64)
+        unit[np.arange(len(elements)), elements] = 1
+        none = IntegerMultipliers({}, {})
+        certifier = Certifier(self._relaxation.hulls, problem.values)
+        forms = certifier.input_forms(IntegerRows({value: unit}, np.zeros(len(unit), dtype=np.int64)), none)
+        if forms is None:
+            return False
+        rows, constants = forms
+        both = np.concatenate([rows, -rows]), np.concatenate([constants, -constants])
+        low, high = (end.reshape(-1) for end in problem.values[0])
+        most = greatest_where(both, claimed, low, high)
+        return most is not None and narrow(
+            self._network, problem, value, elements, most[: len(rows)], -most[len(rows) :]
+        )
+
+    def _promising(self, problem: Subproblem, index: int) -> IntArray:
+        """Return those curved elements of a staircase where the relaxation errs most, for most of all its error."""
+        curved = self._curved(problem, index)
+        error = erring(self._network, problem, index).error[curved]
+        order = np.argsort(-error, kind="stable")
+        part = np.cumsum(error[order])
+        return np.sort(curved[order[: np.searchsorted(part, _MOST * part[-1:])[0] + 1]]) if len(curved) else curved
+
+    def _curved(self, problem: Subproblem, index: int) -> IntArray:
+        """Return the elements of a staircase for which smaller intervals help: where it does not only rise."""
+        hull = self._relaxation.hulls.hull(index, *problem.values[self._network.nodes[index].inputs[0]])
+        slopes = self._relaxation.hulls.makers[index].slopes(hull.x.shape[1])
+        flat = np.maximum(hull.x[1] - hull.x[0], hull.x[3] - hull.x[4]) * np.where(np.isfinite(slopes), slopes, 1.0)
+        return np.flatnonzero((hull.y[3] > hull.y[0]) & (flat > _FLAT))
+
+    def _tighten_value(self, problem: Subproblem, index: int, deadline: float, *, deep: bool) -> bool:
+        """Bound the accumulators that a staircase reads, each with multipliers of its own."""
+        value = self._network.nodes[index].inputs[0]
+        low, _ = (end.reshape(-1) for end in problem.values[value])
+        elements = self._promising(problem, index)
+        if not len(elements):
+            return False
+        situation = self._relaxation.situation([problem.values])
+        bits = UNIT_BITS
+        slopes = self._relaxation.hulls.makers[index].slopes(len(low))[elements]
+        slopes = np.where(np.isfinite(slopes), slopes, 1.0)
+        weight = np.maximum(1, np.rint(slopes * 2.0**bits)).astype(np.int64)
+        one = np.zeros((len(elements), len(low)), dtype=np.int64)
+        one[np.arange(len(elements)), elements] = weight
+        unit = np.concatenate([one, -one])
+        rows = Rows({value: as_tensor(unit / 2.0**bits)}, torch.zeros(len(unit)))
+        assert problem.dual is not None
+        chosen = torch.tensor(np.concatenate([elements, len(low) + elements]))
+        if value in self._assumed:
+            start = self._assumed[value].rows(chosen)
+        else:
+            start = first_assumed(self._relaxation, situation, rows, problem.dual)
+        effort = Effort(self._effort.shared_steps, 0.03, deadline)
+        best = descend_under(self._relaxation, situation, rows, self._bounds.rows(1), problem.dual, start, effort)
+        self._remember(value, len(low), chosen, best)
+        if deep:
+            most = self._deep(problem, situation, rows, unit, best, deadline)
+        else:
+            found = best.multipliers(situation, multipliers(self._relaxation, situation, problem.dual))
+            most = self._bounds.certified_under(problem, value, unit, best.factor, found)
+        if most is None:
+            return False
+        above, below = np.split(most, 2)
+        return narrow(self._network, problem, value, elements, above // weight, -(below // weight))
+
+    def _deep(
+        self, problem: Subproblem, situation: Situation, rows: Rows, unit: IntArray, best: Assumed, deadline: float
+    ) -> IntArray | None:
+        """Return int64 [rows] that rows do not exceed where the claim holds, with slanted bounds for each row alone."""
+        assert problem.dual is not None
+        (value,) = rows.start
+        size = sum(slants.free[0].numel() for slants in problem.dual.slants.values())
+        found = []
+        for part in torch.arange(len(unit)).split(max(1, _AT_ONCE // max(1, size))):
+            claimed = together(
+                Rows({value: rows.start[value][part]}, rows.constant[part]), self._bounds.rows(1), best.factor[part]
+            )
+            start = alone(problem.dual, best.rows(part))
+            effort = Effort(self._effort.own_steps, 0.05, deadline)
+            dual = descend(self._relaxation, situation, claimed, start, effort).dual
+            own = multipliers(self._relaxation, situation, dual)
+            most = self._bounds.certified_under(problem, value, unit[part.numpy()], best.factor[part], own)
+            if most is None:
+                return None
+            found.append(most)
+        return np.concatenate(found)
+
+    def _remember(self, value: int, elements: int, chosen: Tensor, best: Assumed) -> None:
+        """Keep multipliers to start from next time."""
+        if value not in self._assumed:
+            factor = torch.full((2 * elements, 1), 0.3)
+            rest = {index: torch.zeros(2 * elements, tensor.shape[1]) for index, tensor in best.rest.items()}
+            shares = {side: torch.ones(2 * elements, tensor.shape[1]) for side, tensor in best.shares.items()}
+            self._assumed[value] = Assumed(factor, rest, shares)
+        kept = self._assumed[value]
+        kept.factor[chosen] = best.factor.detach()
+        for index, tensor in best.rest.items():
+            kept.rest[index][chosen] = tensor.detach()
+        for side, tensor in best.shares.items():
+            kept.shares[side][chosen] = tensor.detach()
