@@ -4,13 +4,14 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bvverify.network import NetworkBuilder, Step, StepNetwork, shift_rule
+from bvverify.network import Gather, Max, NetworkBuilder, Step, StepNetwork, shift_rule
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search import Outcome, Stage, decide
 from bvverify.search.bitvector import BitvectorSolver
@@ -19,10 +20,12 @@ from bvverify.search.linear import linear_bounds
 from bvverify.search.tighten import TightenEffort
 from bvverify.solvers import installed
 from tests.encode.questions import Question, questions, targeted_questions
-from tests.networks import violates
+from tests.networks import points_of, violates
 from tests.search.digits import digits, edges
 
-SMALL = BranchBudget(nodes=12, first_steps=10, steps=6, tighten=TightenEffort(shared_steps=5), rounds=2)
+SMALL = BranchBudget(
+    nodes=12, first_steps=10, steps=6, split_steps=6, tighten=TightenEffort(shared_steps=5, own_steps=5), rounds=2
+)
 
 
 def branched(question: Question, budget: BranchBudget) -> Branched:
@@ -30,8 +33,10 @@ def branched(question: Question, budget: BranchBudget) -> Branched:
     asked = question.network, question.box, question.property
     values = question.network.interval(question.box.lower, question.box.upper)
     search = Branching(*asked, question.property.ways(), values, budget=budget, deadline=time.monotonic() + 300)
-    found = search.bound()
-    return found if found.proved or found.witness is not None else search.split(until=math.inf)
+    for part in (search.bound, search.deepen):
+        if (found := part()).proved or found.witness is not None:
+            return found
+    return search.split(until=math.inf)
 
 
 def agree(question: Question, found: Branched) -> None:
@@ -57,6 +62,33 @@ def test_branch_and_bound_agrees_with_enumeration() -> None:
     agrees()
     assert seen["proved"] >= 0.6 * seen["robust"]
     assert seen["met"] >= 20
+
+
+def pooled(seed: int) -> Question:
+    """Return a question about maxima of stairs over pairs of sums, with a dense layer behind, near a violation."""
+    random = np.random.default_rng(seed)
+    builder = NetworkBuilder(lower=[0] * 4, upper=[4] * 4)
+    builder.dense(random.integers(-5, 6, (8, 4)), random.integers(-5, 6, 8))
+    builder.append(Step(0, np.sort(random.integers(-30, 40, (1, 6)), axis=1)), builder.value)
+    windows = builder.append(Gather(np.arange(8).reshape(4, 2)), builder.value)
+    builder.append(Max(), windows)
+    weight = random.integers(-5, 6, (2, 4))
+    network = builder.build()
+    box = LevelBox.of([0] * 4, [4] * 4)
+    most = int((network.evaluate(points_of(box)) @ (weight[1] - weight[0])).max())
+    builder.dense(weight, [most + int(random.choice([-1, 0, 3, 6])), 0])
+    return Question(builder.build(), box, Robustness(0, 2))
+
+
+def test_maxima_of_sums_are_split_as_a_whole() -> None:
+    proved = 0
+    for seed in range(24):
+        question = pooled(seed)
+        found = branched(question, replace(SMALL, nodes=120))
+        agree(question, found)
+        assert not question.violated() or not found.proved
+        proved += found.proved
+    assert proved >= 6
 
 
 def test_boxes_at_the_edge_of_robustness() -> None:
@@ -120,7 +152,7 @@ def test_a_search_without_time_proves_nothing_wrong(question: Question, nodes: i
     bounded = linear_bounds(*asked)
     ways = [way for _, way in bounded.ways]
     search = Branching(*asked, ways, bounded.values, budget=BranchBudget(nodes=nodes), deadline=time.monotonic())
-    for found in (search.bound(), search.split(until=math.inf)):
+    for found in (search.bound(), search.deepen(), search.split(until=math.inf)):
         agree(question, found)
 
 
