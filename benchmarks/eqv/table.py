@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,10 +15,12 @@ import typer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from bvverify.errors import UsageError
 from bvverify.report.results import MISCLASSIFIED
 from bvverify.runs.store import Result, Store
 from bvverify.search import Outcome
 
+HERE = Path(__file__).parent
 EQV = {
     "FC1-100": (0, 2, 17, 15),
     "FC2-100": (3, 32, 73, 73),
@@ -63,10 +66,15 @@ def main(
     baseline: Annotated[Path | None, typer.Option(help="Lines that benchmarks.eqv.baseline wrote.")] = None,
     out: Annotated[Path, typer.Option(help="Markdown page to write.")] = Path("docs/mnist-results.md"),
     plot: Annotated[Path, typer.Option(help="Cactus plot to write.")] = Path("docs/mnist-cactus.svg"),
+    verdicts: Annotated[Path, typer.Option("--csv", help="CSV file of all verdicts to write.")] = HERE / "results.csv",
 ) -> None:
-    """Write the tables of a finished or unfinished run, and its cactus plot."""
-    with Store(results, create=False) as store:
-        held = [result for result in store.results() if result.outcome is not None]
+    """Write the tables of a finished or unfinished run, its cactus plot, and the verdicts that they are made of."""
+    try:
+        with Store(results, create=False) as store:
+            held = [result for result in store.results() if result.outcome is not None]
+    except UsageError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
     answers = [_answer(result) for result in held]
     lines = ["# The EQV benchmark: tables", "", *cells(answers), "", *medians(answers), "", *open_queries(held)]
     others = [] if baseline is None else list(read_baseline(baseline))
@@ -75,6 +83,22 @@ def main(
     lines += ["", f"![Queries decided within a time]({plot.name})", ""]
     out.write_text("\n".join(lines))
     cactus(answers, others, plot)
+    write_csv(held, verdicts)
+
+
+def write_csv(results: Sequence[Result], path: Path) -> None:
+    """Write one line per query: what was decided, by what, in which time and under which limit."""
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(
+            ["network", "radius", "image", "outcome", "stage", "seconds", "limit", "missing", "closest", "nodes"]
+        )
+        for one in results:
+            limit = None if one.limits is None else one.limits.seconds
+            missing, closest = (None if figure is None else round(figure, 3) for figure in (one.missing, one.closest))
+            name, seconds = Path(one.model).stem, round(one.seconds, 4)
+            answer = [one.outcome, one.stage, seconds, limit, missing, closest, one.nodes]
+            lines.writerow([name, one.radius, one.position, *answer])
 
 
 def _answer(result: Result) -> Answer:
