@@ -198,16 +198,36 @@ class Relaxation:
         segments, alternatives, sums].
         """
         units = self._units[side]
-        total = steepness.sum(-1)
-        corner = (around.y[:, :, :, None] - total[..., None] * around.x[:, :, :, None]).amax(-1)
-        corner = corner + (steepness * units.offset[:, None]).sum(-1)
+        parts, places = (torch.arange(size, device=slant.device) for size in slant.shape[:2])
+        parts, cases = parts[:, None], torch.arange(len(around.x), device=slant.device)[:, None]
+        with torch.no_grad():
+            segment, alternative, end = self._greatest(units, around, slant, steepness)
+            x, y = (tensor[cases, places, segment, end] for tensor in (around.x, around.y))
+            weight = units.weight[places, alternative] if units.weight.shape[1] > 1 else units.weight[None, :, 0]
+            steep = steepness[parts, places, segment, alternative]
+            form = (steep[..., None] * weight).sum(2) - slant
+            point = around.middle + around.radius * form.sign()
+            sums = (weight * point[:, :, None]).sum(-1) + units.offset[places, alternative]
+        # The gradient of a greatest value is that of the form that attains it, at the point where it does.
+        steep = steepness[parts, places, segment, alternative]
+        return y + (steep * (sums - x[..., None])).sum(-1) - (slant * point).sum(-1)
+
+    def _greatest(
+        self, units: _Units, around: Enveloped, slant: Tensor, steepness: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the segment, the alternative and the corner with which the intercept is attained, [A, U] each."""
+        corner, ends = (around.y[:, :, :, None] - steepness.sum(-1)[..., None] * around.x[:, :, :, None]).max(-1)
         if units.weight.shape[2] == 1:
             forms = steepness * units.weight[:, None, :, 0]
         else:
             forms = torch.einsum("augit,uitp->augip", steepness, units.weight)
         forms = forms - slant[:, :, None, None]
         middle, radius = (end[:, :, None, None] for end in (around.middle, around.radius))
-        return (corner + _along(forms, middle) + _along(forms.abs(), radius)).amax((2, 3))
+        reached = corner + (steepness * units.offset[:, None]).sum(-1)
+        reached = reached + _along(forms, middle) + _along(forms.abs_(), radius)
+        best = reached.flatten(2).argmax(2)
+        segment, alternative = best // reached.shape[3], best % reached.shape[3]
+        return segment, alternative, ends.flatten(2).gather(2, best[..., None])[..., 0]
 
     def slant(self, side: Side, slopes: Tensor, free: Tensor) -> Tensor:
         """Return the vectors [A, U, P] that add up the sums of each unit with slopes [A, U, F], plus `free`."""
