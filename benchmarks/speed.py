@@ -153,7 +153,7 @@ def bitvector_queries(patches: int, seconds: float) -> Iterator[Row]:
 
 def page(rows: list[Row]) -> Iterator[str]:
     """Yield the lines of a Markdown page."""
-    yield "# Speed"
+    yield "# Speed of evaluation and of bit-vectors"
     yield ""
     yield f"Made by `python -m benchmarks.speed` on one core of {_processor()}, Python {platform.python_version()},"
     yield f"numpy {np.__version__}, {TARGET.runtime}; target {TARGET}. Figures of one run belong together."
