@@ -4,6 +4,10 @@ A row is a linear form in one value of the network.  From the value back to the 
 line above it where the row's coefficient is positive, and by one below it where it is negative; what is left is a
 linear form in the input, whose maximum over a box is a sum.  Coefficients stay integers: those that a line's slope
 makes fractional are rounded, and what the rounding may add is charged to the interval of the element.
+
+A form may also stop on the way, after some layers, at the intervals of the values there.  One family thus holds
+intervals (no layer: IBP), intervals with a form through all layers at the end (CROWN-IBP: Zhang et al., ICLR 2020), and
+CROWN.
 """
 
 from collections.abc import Sequence
@@ -53,10 +57,15 @@ class LinearBounds:
         upper: IntArray,
         *,
         slopes: Slopes,
+        layers: int | None = None,
         known: Sequence[Bounds] | None = None,
     ) -> None:
-        """Bound all values; `known`, bounds of every value on the same box from elsewhere, are used as well."""
+        """Bound all values; `known`, bounds of every value on the same box from elsewhere, are used as well.
+
+        `layers`: through how many affine operations the bounds of values go back; None: to the input.
+        """
         self._network, self._slopes = network, slopes
+        self._depths = _depths(network)
         self.values: list[Bounds] = [(lower, upper)]
         self._lines: list[Lines | None] = []
         for index, node in enumerate(network.nodes):
@@ -67,16 +76,19 @@ class LinearBounds:
                 bounds = np.maximum(bounds[0], known[index + 1][0]), np.minimum(bounds[1], known[index + 1][1])
             self.values.append(bounds)
             if isinstance(node.operation, Affine) and not self._fed_by_box(node.inputs[0]):
-                self.values[-1] = self._tightened(index + 1)
+                self.values[-1] = self._tightened(index + 1, layers)
 
-    def greatest(self, rows: Rows, *, precisions: Sequence[int] = PRECISIONS) -> list[int] | None:
+    def greatest(
+        self, rows: Rows, *, layers: int | None = None, precisions: Sequence[int] = PRECISIONS
+    ) -> list[int] | None:
         """Return, per row, a number that the linear form does not exceed on the box; None if 64 bits do not suffice.
 
-        `precisions` are tried in turn until one fits.
+        `layers`: through how many affine operations the forms go back; None: to the input.  `precisions` are tried in
+        turn until one fits.
         """
         for precision in precisions:
             try:
-                return self._greatest(rows, precision)
+                return self._greatest(rows, precision, layers)
             except _TooLarge:
                 continue
         return None
@@ -90,15 +102,15 @@ class LinearBounds:
             value = node.inputs[0]
         return True
 
-    def _tightened(self, value: int) -> Bounds:
+    def _tightened(self, value: int, layers: int | None) -> Bounds:
         lower, upper = self.values[value]
         flat_lower, flat_upper = lower.reshape(-1).copy(), upper.reshape(-1).copy()
         wanted = np.flatnonzero(flat_lower < flat_upper)
         coefficients = np.zeros((len(wanted), lower.size), dtype=np.int64)
         coefficients[np.arange(len(wanted)), wanted] = 1
         constants = (0,) * len(wanted)
-        above = self.greatest(Rows(value, coefficients, constants))
-        below = self.greatest(Rows(value, -coefficients, constants))
+        above = self.greatest(Rows(value, coefficients, constants), layers=layers)
+        below = self.greatest(Rows(value, -coefficients, constants), layers=layers)
         for element, most in zip(wanted.tolist(), above or [], strict=False):
             flat_upper[element] = min(int(flat_upper[element]), most)
         for element, most in zip(wanted.tolist(), below or [], strict=False):
@@ -118,14 +130,18 @@ class LinearBounds:
             case _:
                 return None
 
-    def _greatest(self, rows: Rows, precision: int) -> list[int]:
+    def _greatest(self, rows: Rows, precision: int, layers: int | None) -> list[int]:
         scale = max(0, precision - _largest(rows.coefficients).bit_length())
         held: dict[int, IntArray] = {rows.value: rows.coefficients << scale}
         constants = [constant << scale for constant in rows.constants]
+        last = 0 if layers is None else self._depths[rows.value] - layers
         for value in range(rows.value, 0, -1):
             if (coefficients := held.pop(value, None)) is None or not coefficients.any():
                 continue
-            parts, added = self._back(value - 1, coefficients)
+            if self._depths[value] > last or layers is None:
+                parts, added = self._back(value - 1, coefficients)
+            else:
+                parts, added = [], _on_box(coefficients, *self.values[value])
             constants = [constant + int(more) for constant, more in zip(constants, added.tolist(), strict=True)]
             for source, part in parts:
                 held[source] = _sum(held[source], part) if source in held else part
@@ -225,6 +241,14 @@ class LinearBounds:
         if sources[0] == sources[1]:
             return [(sources[0], _sum(first, second))], constant
         return [(sources[0], first), (sources[1], second)], constant
+
+
+def _depths(network: StepNetwork) -> list[int]:
+    """Return, per value, how many affine operations lie between it and the input, on the longest way."""
+    depths = [0]
+    for node in network.nodes:
+        depths.append(max(depths[source] for source in node.inputs) + isinstance(node.operation, Affine))
+    return depths
 
 
 def _through_affine(affine: Affine, rows: IntArray) -> IntArray:

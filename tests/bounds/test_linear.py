@@ -17,11 +17,16 @@ from tests.search.digits import digits, edges
 PATIENT = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
-@given(questions(), st.sampled_from(list(Slopes)), st.integers(0, 2**32 - 1))
+LAYERS = st.sampled_from([None, None, 0, 1, 2])
+
+
+@given(questions(), st.sampled_from(list(Slopes)), LAYERS, LAYERS, st.integers(0, 2**32 - 1))
 @PATIENT
-def test_bounds_contain_every_value_and_every_form(question: Question, slopes: Slopes, seed: int) -> None:
+def test_bounds_contain_every_value_and_every_form(
+    question: Question, slopes: Slopes, within: int | None, last: int | None, seed: int
+) -> None:
     network, box = question.network, question.box
-    bounds = LinearBounds(network, box.lower, box.upper, slopes=slopes)
+    bounds = LinearBounds(network, box.lower, box.upper, slopes=slopes, layers=within)
     points = points_of(box)
     computed = network.evaluate_values(points, range(len(network.values)))
     random = np.random.default_rng(seed)
@@ -31,7 +36,7 @@ def test_bounds_contain_every_value_and_every_form(question: Question, slopes: S
         flat = numbers.reshape(len(points), -1)
         rows = random.integers(-9, 10, (3, flat.shape[1])) * random.integers(0, 2, (3, flat.shape[1]))
         constants = tuple(random.integers(-50, 50, 3).tolist())
-        greatest = bounds.greatest(Rows(value, rows, constants))
+        greatest = bounds.greatest(Rows(value, rows, constants), layers=last)
         assert greatest is not None
         reached = (flat @ rows.T).max(axis=0) + np.array(constants)
         assert (np.array(greatest, dtype=object) >= reached).all()
@@ -58,6 +63,33 @@ def test_boxes_at_the_edge_of_robustness() -> None:
         assert gap > 0 or not edge.violated
         proved += gap == 0
     assert proved >= 10
+
+
+@given(questions())
+@PATIENT
+def test_bounds_through_no_layer_are_intervals(question: Question) -> None:
+    network, box = question.network, question.box
+    bounds = LinearBounds(network, box.lower, box.upper, slopes=Slopes.STEEP, layers=0)
+    for found, expected in zip(bounds.values, network.interval(box.lower, box.upper), strict=True):
+        assert all((one == other).all() for one, other in zip(found, expected, strict=True))
+
+
+def three_layers() -> tuple[StepNetwork, np.ndarray]:
+    """Return x0 - x1 and its negative, each plus and minus the other again, and a row that adds these up to 0."""
+    builder = NetworkBuilder(lower=[0, 0], upper=[100, 100])
+    for weight in ([[1, -1], [-1, 1]], [[1, 1], [1, 1]], [[1, -1]]):
+        builder.dense(weight, [0] * len(weight))
+        builder.step(
+            shift_rule(multiplier=np.ones(len(weight), dtype=int), shift=0, zero_point=0, lower=-999, upper=999)
+        )
+    return builder.build(), np.array([[1]])
+
+
+@pytest.mark.parametrize(("layers", "most"), [(0, 400), (1, 400), (2, 0), (None, 0)])
+def test_forms_stop_after_some_layers(layers: int | None, most: int) -> None:
+    network, row = three_layers()
+    bounds = LinearBounds(network, network.lower, network.upper, slopes=Slopes.STEEP, layers=0)
+    assert bounds.greatest(Rows(len(network.nodes) - 1, row, (0,)), layers=layers) == [most]
 
 
 def deep(weight: int) -> StepNetwork:
