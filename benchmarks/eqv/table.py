@@ -124,7 +124,7 @@ def cells(answers: Sequence[Answer]) -> Iterator[str]:
             figures = [*(proofs[stage] for stage in PROOFS), violated[True], violated[False], unknown, timeouts]
             partly = "" if len(cell) == 100 else f" (of {len(cell)})"
             yield f"| {network} | {radius}{partly} | {' | '.join(map(str, figures))} | {_times(cell)} |"
-    yield f"| all {asked} | {'| ' * (len(PROOFS) + 3)}| {open_} | {theirs} | | |"
+    yield f"| all {asked} | {'| ' * (len(PROOFS) + 2)}| {open_} | {theirs} | | |"
 
 
 def _times(cell: Sequence[Answer]) -> str:
@@ -177,7 +177,6 @@ def compared(answers: Sequence[Answer], others: Sequence[Answer]) -> Iterator[st
         if (key := (other.network, other.radius, other.image)) in ours and other.searched
     ]
     both = [(one, other) for one, other in pairs if one.decided and other.decided]
-    contradicting = sum(one.outcome != other.outcome for one, other in both)
     yield f"Beside the EQV-style pipeline, on {len(pairs)} queries that both were asked and the input does not decide:"
     yield ""
     yield "| decided by | queries | median s ours | median s EQV-style | median ratio | contradictions |"
@@ -188,6 +187,7 @@ def compared(answers: Sequence[Answer], others: Sequence[Answer]) -> Iterator[st
     ):
         if found:
             ratio = median(other.seconds / max(one.seconds, _SOONEST) for one, other in found)
+            contradicting = sum(one.outcome != other.outcome for one, other in found)
             yield (
                 f"| {name} | {len(found)} | {median(one.seconds for one, _ in found):.3f}"
                 f" | {median(other.seconds for _, other in found):.3f} | {ratio:.1f} | {contradicting} |"
