@@ -7,7 +7,7 @@ Free of torch.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ SLANT_BITS = 20
 """Slanted bounds are multiples of 2**-SLANT_BITS."""
 STEEP_BITS = 28
 """So is the steepness of 2**-STEEP_BITS: sums, which it is multiplied with, are large."""
+CASE_BITS = 36
+"""Bits of the integers that one level is in the proof of a bound case by case."""
 _FINER = STEEP_BITS - SLANT_BITS
 _EXACT_FLOAT = 1 << 53
 _EXACT_INT = 1 << 62
@@ -59,8 +61,30 @@ class IntegerSlants:
 class IntegerMultipliers:
     """Multipliers of `IntegerRows`: int64 [N, elements of the source] per non-linear node, and slanted bounds."""
 
-    back: dict[int, IntArray]
+    back: Mapping[int, IntArray]
     slanted: Mapping[Side, IntegerSlants]
+    cased: Mapping[int, "IntegerCases"] = field(default_factory=dict)
+    """Per value whose units are bounded case by case."""
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerCases:
+    """Bounds of J units case by case (`bvverify.bounds.cases`): y <= through * u + slant . x + k, and what proves k.
+
+    `through` int64 [J] and `slant` int64 [J, inputs] in units of 2**-SLANT_BITS; `steepness` int64 [J], not negative,
+    and `kept` int64 [2, J] in units of 2**-CASE_BITS.
+    """
+
+    elements: IntArray
+    through: IntArray
+    slant: IntArray
+    steepness: IntArray
+    kept: IntArray
+    """How much of the coefficient of u goes back through the layers, in either case; its interval bounds the rest."""
+    proof: IntegerMultipliers
+    """Of the forms of the first case, then those of the second: 2 * J rows in units of 2**-CASE_BITS."""
+    share: Reals
+    """How much of each coefficient goes through these bounds, [N, J] in [0, 1]."""
 
 
 class Certifier:
@@ -98,6 +122,9 @@ class Certifier:
                 row, part, constant = self._slanted(self._hulls.envelopes[side], row, slants)
                 total = _sum(total, constant)
                 _add(held, 0, part)
+            if value in multipliers.cased:
+                row, constant = self._case_by_case(value, row, multipliers.cased[value], held)
+                total = _sum(total, constant)
             sources = self._network.nodes[value - 1].inputs
             parts, constant = self._through(value - 1, row, multipliers.back)
             total = _sum(total, constant)
@@ -106,7 +133,7 @@ class Certifier:
         none = np.zeros((len(total), self._network.values[0].lower.size), dtype=np.int64)
         return held.get(0, none), total
 
-    def _through(self, index: int, row: IntArray, back: dict[int, IntArray]) -> tuple[list[IntArray], IntArray]:
+    def _through(self, index: int, row: IntArray, back: Mapping[int, IntArray]) -> tuple[list[IntArray], IntArray]:
         """Return the rows in the sources of a node, and what is added to the constants."""
         node = self._network.nodes[index]
         match node.operation:
@@ -156,6 +183,49 @@ class Certifier:
         left = row.copy()
         left[:, units.elements] -= sign * (part << SLANT_BITS)
         return left, spread, constant
+
+    def _case_by_case(
+        self, value: int, row: IntArray, cases: IntegerCases, held: dict[int, IntArray]
+    ) -> tuple[IntArray, IntArray]:
+        """Return what is left of the rows and the constant; add to `held` what bounds case by case make of the rest."""
+        source = self._network.nodes[value - 1].inputs[0]
+        over = np.maximum(row[:, cases.elements], 0)
+        part = np.floor(over * np.clip(cases.share, 0, 1) / (1 << SLANT_BITS)).astype(np.int64)
+        intercept = self._case_intercept(value, cases)
+        _check(_largest(part) * _largest(cases.through), 1)
+        passed = np.zeros((len(row), self._network.values[source].lower.size), dtype=np.int64)
+        passed[:, cases.elements] = part * cases.through
+        _add(held, source, passed)
+        _add(held, 0, _product(part, cases.slant))
+        left = row.copy()
+        left[:, cases.elements] -= part << SLANT_BITS
+        return left, _times(part, intercept)
+
+    def _case_intercept(self, value: int, cases: IntegerCases) -> IntArray:
+        """Return k, int64 [J], such that (through * u + slant . x + k) / 2**SLANT_BITS is a bound in both cases; see
+        `bvverify.bounds.cases`.
+        """
+        source = self._network.nodes[value - 1].inputs[0]
+        low, high = (end[cases.elements] for end in _flat(self._values[source]))
+        turn = self._hulls.makers[value - 1].turns(*self._values[source])[cases.elements]
+        x, y = (points[:, cases.elements] for points in (self._hull(value - 1).x, self._hull(value - 1).y))
+        steepness = np.maximum(cases.steepness, 0)
+        finer = CASE_BITS - SLANT_BITS
+        _check(max(_largest(cases.slant), _largest(cases.through)), 1 << finer)
+        _check(_largest(steepness) * _largest(x) + (_largest(y) << CASE_BITS), 4)
+        corner = np.maximum(*((y[end] << CASE_BITS) - steepness * x[end] for end in (1, 2)))
+        through, slant = cases.through << finer, cases.slant << finer
+        rest = np.stack([-through, steepness - through]) - cases.kept
+        ends = np.stack([low, turn]), np.stack([turn - 1, high])
+        _check(_largest(rest) * max(map(_largest, ends)), 4)
+        beside = np.maximum(rest * ends[0], rest * ends[1]) + np.stack([y[0] << CASE_BITS, corner])
+        forms = np.zeros((cases.kept.size, self._network.values[source].lower.size), dtype=np.int64)
+        forms[np.arange(len(forms)), np.tile(cases.elements, 2)] = cases.kept.reshape(-1)
+        rows = IntegerRows({source: forms, 0: np.tile(-slant, (2, 1))}, np.zeros(len(forms), dtype=np.int64))
+        coefficients, constant = self._back(rows, cases.proof)
+        behind = _sum(constant, _on_box(coefficients, *_flat(self._values[0])))
+        greatest = _sum(behind.reshape(2, -1), beside).max(axis=0)
+        return np.asarray(-(-greatest >> finer))  # rounded up
 
     def _by_input(self, units: BoxUnits, slant: IntArray) -> IntArray:
         """Return slants [U, P] as a matrix [U, inputs]."""

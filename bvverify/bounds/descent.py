@@ -6,16 +6,19 @@ met are kept.
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from bvverify.bounds.cases import Cases, cased
+from bvverify.bounds.cases import scales as scales_of_cases
 from bvverify.bounds.envelope import Side
 from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation, Slanted
 
 _RATE_BACK, _RATE_SLANT, _RATE_SHARE, _RATE_UNDER = 0.1, 0.5, 0.1, 0.6
+_RATE_THROUGH, _RATE_CASE_SLANT, _RATE_KEPT = 0.06, 0.3, 0.1
 _FIRST_FACTOR = 0.3
 _MOMENTA = (0.5, 0.9)
 
@@ -74,11 +77,9 @@ class Slants:
     steepness: Tensor
     share: Tensor
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Slants":
-        return Slants(*map(change, self.tensors()))
-
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.slopes, self.free, self.steepness, self.share
+    def tensors(self) -> list[Tensor]:
+        """Return what descents move."""
+        return [self.slopes, self.free, self.steepness, self.share]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,25 +89,42 @@ class Dual:
     back: dict[int, Tensor]
     """[N, elements of the source] per non-linear node."""
     slants: dict[Side, Slants]
+    cases: dict[int, Cases] = field(default_factory=dict)
+    """Per value; for one row only."""
 
     @classmethod
     def stack(cls, duals: Sequence["Dual"]) -> "Dual":
         """Return the duals of several sub-problems as one."""
-        back = {index: torch.cat([dual.back[index] for dual in duals]) for index in duals[0].back}
-        slants = {
-            side: Slants(*map(torch.cat, zip(*(dual.slants[side].tensors() for dual in duals), strict=True)))
-            for side in duals[0].slants
-        }
-        return cls(back, slants)
+        if len(duals) == 1:
+            return duals[0]
+        assert not any(dual.cases for dual in duals)
+        return duals[0].like(map(torch.cat, zip(*(dual.tensors() for dual in duals), strict=True)))
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Dual":
-        """Return the dual with every tensor changed."""
-        back = {index: change(tensor) for index, tensor in self.back.items()}
-        return Dual(back, {side: slants.map(change) for side, slants in self.slants.items()})
+    def tensors(self) -> list[Tensor]:
+        """Return what descents move."""
+        parts = [held.tensors() for held in self.slants.values()] + [held.tensors() for held in self.cases.values()]
+        return [*self.back.values(), *(tensor for part in parts for tensor in part)]
+
+    def like(self, tensors: Iterable[Tensor]) -> "Dual":
+        """Return the same with other tensors."""
+        given = iter(tensors)
+        back = {index: next(given) for index in self.back}
+        slants = {side: Slants(*(next(given) for _ in range(4))) for side in self.slants}
+        return Dual(back, slants, {value: cases.like(given) for value, cases in self.cases.items()})
+
+    def rates(self) -> list[float]:
+        """Return the rate of each tensor."""
+        rates = [_RATE_BACK for _ in self.back]
+        for _ in self.slants:
+            rates += [_RATE_SLANT, _RATE_SLANT, _RATE_SLANT, _RATE_SHARE]
+        for cases in self.cases.values():
+            rates += [_RATE_THROUGH, _RATE_CASE_SLANT, _RATE_THROUGH, _RATE_KEPT, _RATE_SHARE]
+            rates += [_RATE_BACK for _ in cases.below]
+        return rates
 
     def row(self, index: int) -> "Dual":
         """Return one row, where each has slanted bounds of its own."""
-        return self.map(lambda tensor: tensor[index : index + 1])
+        return self.like(tensor[index : index + 1] for tensor in self.tensors())
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +153,8 @@ def first_dual(relaxation: Relaxation, situation: Situation, rows: Rows) -> Dual
         for side, around in situation.envelopes.items()
         if side[0] <= max(rows.start)
     }
-    return Dual(relaxation.start(situation, rows, slanted(relaxation, situation, slants)), slants)
+    given = Multipliers({}, slanted(relaxation, situation, slants))
+    return Dual(relaxation.start(situation, rows, given), slants)
 
 
 def slanted(relaxation: Relaxation, situation: Situation, slants: dict[Side, Slants]) -> dict[Side, Slanted]:
@@ -151,18 +170,15 @@ def slanted(relaxation: Relaxation, situation: Situation, slants: dict[Side, Sla
 
 def multipliers(relaxation: Relaxation, situation: Situation, dual: Dual) -> Multipliers:
     """Return a dual as the multipliers that it stands for."""
-    return Multipliers(dual.back, slanted(relaxation, situation, dual.slants))
+    bounds = slanted(relaxation, situation, dual.slants)
+    return Multipliers(dual.back, bounds, cased(relaxation, situation, dual.cases, bounds))
 
 
 def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dual, effort: Effort) -> Descended:
     """Lower the bounds of rows, each with slanted bounds of its own; stop early when all are low enough."""
     scales = _scales(relaxation, situation, rows, start)
-    moved = start.map(lambda tensor: torch.zeros_like(tensor, requires_grad=True))
-    rates = [(tensor, _RATE_BACK) for tensor in moved.back.values()]
-    for slants in moved.slants.values():
-        rates += [(tensor, _RATE_SLANT) for tensor in (slants.slopes, slants.free, slants.steepness)]
-        rates.append((slants.share, _RATE_SHARE))
-    optimizer = _Adam(rates, effort, momenta=_MOMENTA)
+    moved = [torch.zeros_like(tensor, requires_grad=True) for tensor in start.tensors()]
+    optimizer = _Adam(list(zip(moved, start.rates(), strict=True)), effort, momenta=_MOMENTA)
     # With gradients, the rows themselves tell the values at which the bounds are attained.
     rows = Rows({value: row.clone().requires_grad_() for value, row in rows.start.items()}, rows.constant)
     best, least = start, torch.full_like(rows.constant, torch.inf)
@@ -170,7 +186,8 @@ def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
     coefficients: dict[int, Tensor] = {}
     averaged = 0
     for step in range(effort.steps + 1):
-        now = _combined(start, scales, moved)
+        ahead = zip(start.tensors(), scales.tensors(), moved, strict=True)
+        now = start.like(tensor + scale * change for tensor, scale, change in ahead)
         found = relaxation.bound(situation, rows, multipliers(relaxation, situation, now))
         for tensor in found.coefficients.values():
             tensor.retain_grad()
@@ -216,13 +233,13 @@ class Assumed:
             side: replace(proof.slanted[side], share=share.clamp(0, 1) * situation.envelopes[side].gains)
             for side, share in self.shares.items()
         }
-        return Multipliers(back, slanted)
+        return Multipliers(back, slanted, proof.cased)
 
 
 def first_assumed(relaxation: Relaxation, situation: Situation, rows: Rows, proof: Dual) -> Assumed:
     """Return the multipliers of CROWN for the rows, and a little of the claim."""
     count = len(rows.constant)
-    own = relaxation.start(situation, rows, multipliers(relaxation, situation, proof).slanted)
+    own = relaxation.start(situation, rows, multipliers(relaxation, situation, proof))
     rest = {index: own.get(index, torch.zeros(count, back.shape[1])) for index, back in proof.back.items()}
     shares = {side: slants.share.expand(count, -1).clone() for side, slants in proof.slants.items()}
     return Assumed(torch.full((count, 1), _FIRST_FACTOR), rest, shares)
@@ -236,7 +253,8 @@ def descend_under(
 
     `proof` is the claim's own dual: its slanted bounds serve all rows.
     """
-    own = multipliers(relaxation, situation, proof)
+    with torch.no_grad():
+        own = multipliers(relaxation, situation, proof)
     factor = start.factor.clone().requires_grad_()
     moved, scales = {}, {}
     for index, rest in start.rest.items():
@@ -249,7 +267,7 @@ def descend_under(
     best, least = start, torch.full_like(rows.constant, torch.inf)
     for step in range(effort.steps + 1):
         now = Assumed(factor, {index: start.rest[index] + scales[index] * moved[index] for index in moved}, shares)
-        found = relaxation.bound(situation, together(rows, claim, factor), now.multipliers(situation, own)).bound
+        found = relaxation.bound(situation, _together(rows, claim, factor), now.multipliers(situation, own)).bound
         with torch.no_grad():
             better = (found < least)[:, None]
             best = Assumed(
@@ -267,40 +285,12 @@ def descend_under(
     return best
 
 
-def together(rows: Rows, claim: Rows, factor: Tensor) -> Rows:
+def _together(rows: Rows, claim: Rows, factor: Tensor) -> Rows:
     """Return N rows, to each of which a multiple of a claim is added, factor [N, 1]."""
     added = dict(rows.start)
     for value, row in claim.start.items():
         added[value] = added[value] + factor * row if value in added else factor * row
     return Rows(added, rows.constant + factor[:, 0] * claim.constant)
-
-
-def alone(proof: Dual, found: Assumed) -> Dual:
-    """Return multipliers found under the assumption of a claim such that each row has slanted bounds of its own."""
-    count = len(found.factor)
-    back = {index: (found.factor * proof.back[index] + rest).detach() for index, rest in found.rest.items()}
-    slants = {
-        side: replace(
-            proof.slants[side].map(lambda tensor: tensor.expand(count, *tensor.shape[1:])), share=found.shares[side]
-        )
-        for side in found.shares
-    }
-    return Dual(back, slants)
-
-
-def _combined(start: Dual, scales: Dual, moved: Dual) -> Dual:
-    """Return start + scales * moved; shares stay in [0, 1]."""
-    back = {index: tensor + scales.back[index] * moved.back[index] for index, tensor in start.back.items()}
-    slants = {}
-    for side, held in start.slants.items():
-        slopes, free, steepness, share = (
-            tensor + scale * change
-            for tensor, scale, change in zip(
-                held.tensors(), scales.slants[side].tensors(), moved.slants[side].tensors(), strict=True
-            )
-        )
-        slants[side] = Slants(slopes, free, steepness.clamp(min=0), share.clamp(0, 1))
-    return Dual(back, slants)
 
 
 def _scales(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dual) -> Dual:
@@ -328,18 +318,13 @@ def _scales(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
             0.4 * slope[..., None, None].expand_as(held.steepness),
             torch.ones_like(held.share),
         )
-    return Dual(back, slants)
+    cases = {value: scales_of_cases(relaxation, situation, value, held) for value, held in start.cases.items()}
+    return Dual(back, slants, cases)
 
 
 def _chosen(better: Tensor, new: Dual, old: Dual) -> Dual:
     """Return the new rows where they are better, the old ones elsewhere."""
-
-    def pick(first: Tensor, second: Tensor) -> Tensor:
-        return torch.where(better.reshape(-1, *[1] * (first.dim() - 1)), first.detach(), second)
-
-    back = {index: pick(tensor, old.back[index]) for index, tensor in new.back.items()}
-    slants = {
-        side: Slants(*(pick(*pair) for pair in zip(held.tensors(), old.slants[side].tensors(), strict=True)))
-        for side, held in new.slants.items()
-    }
-    return Dual(back, slants)
+    pairs = zip(new.tensors(), old.tensors(), strict=True)
+    return new.like(
+        torch.where(better.reshape(-1, *[1] * (first.dim() - 1)), first.detach(), second) for first, second in pairs
+    )

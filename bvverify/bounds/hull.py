@@ -50,6 +50,11 @@ class HullMaker:
         if isinstance(operation, Step):
             self._above, self._below = _parallels(operation.thresholds)
 
+    @property
+    def stairs(self) -> bool:
+        """Whether the operation is a staircase."""
+        return isinstance(self._operation, Step)
+
     @cached_property
     def channel_slopes(self) -> Reals:
         """Result per unit of input where it rises steadily, float64 [channels]; infinite where it need not."""
@@ -79,6 +84,19 @@ class HullMaker:
                 return _clamp_hull(self._operation, lower, upper)
             case Lookup():
                 return _lookup_hull(self._operation, lower, upper)
+
+    def turns(self, lower: IntArray, upper: IntArray) -> IntArray:
+        """Return where each element of a staircase first rises on the interval [lower, upper], int64 [elements]: from
+        there on its level is higher than at the lower end; upper + 1 if there is no such place.
+        """
+        assert isinstance(self._operation, Step)
+        thresholds, levels = self._operation.thresholds, self._operation.levels
+        low, high = lower.reshape(-1, len(thresholds)), upper.reshape(-1, len(thresholds))
+        if not levels:
+            return high.reshape(-1) + 1
+        reached = count_reached(thresholds, low)
+        following = thresholds[np.arange(len(thresholds)), np.minimum(reached, levels - 1)]
+        return np.where((reached < levels) & (following <= high), following, high + 1).reshape(-1)
 
     def rows(self, channel: IntArray, lower: IntArray, upper: IntArray) -> Hull:
         """Return the hull of staircases picked one by one: channel, lower and upper int64 [elements]."""

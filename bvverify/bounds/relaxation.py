@@ -8,20 +8,28 @@ plays the parts of a line's slope (alpha-CROWN: Xu et al., ICLR 2021) and of the
 al., NeurIPS 2021), because a split merely narrows an interval.
 
 Units fed by the box have other bounds besides, linear in the inputs (see `bvverify.bounds.envelope`): y <= c . x + k
-for any vector c, with a small k that is valid.
+for any vector c, with a small k that is valid.  Units of later layers have bounds case by case, linear in the inputs
+and in the accumulator (see `bvverify.bounds.cases`).
 
 Nothing here proves anything: `bvverify.bounds.certificate` evaluates the multipliers that were found in integers.
 Tensors may live on any device of torch; rows and sub-problems are batched.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bvverify.bounds.certificate import SLANT_BITS, STEEP_BITS, IntegerMultipliers, IntegerSlants
+from bvverify.bounds.certificate import (
+    CASE_BITS,
+    SLANT_BITS,
+    STEEP_BITS,
+    IntegerCases,
+    IntegerMultipliers,
+    IntegerSlants,
+)
 from bvverify.bounds.envelope import FEW_INPUTS, Envelope, Side
 from bvverify.bounds.hull import POINTS, NetworkHulls, raised, sums_between
 from bvverify.errors import InternalError
@@ -59,10 +67,41 @@ class Slanted:
 
 @dataclass(frozen=True, eq=False)
 class Multipliers:
-    """One multiplier per row and element of every non-linear node; [N, elements of the node's source]."""
+    """One multiplier per row and element of non-linear nodes, [N, elements of the node's source]; nodes that have none
+    get those of CROWN.
+    """
 
     back: dict[int, Tensor]
     slanted: dict[Side, Slanted] = field(default_factory=dict)
+    cased: dict[int, "Cased"] = field(default_factory=dict)
+    below: dict[int, Tensor] = field(default_factory=dict)
+    """Slopes [N, elements] of lines below, for nodes that have no multipliers, where CROWN's are not wanted."""
+
+    def for_each(self, count: int) -> "Multipliers":
+        """Return the bounds of units that one row goes through as those of so many rows."""
+        slanted = {side: replace(held, share=held.share.expand(count, -1)) for side, held in self.slanted.items()}
+        cased = {value: replace(held, share=held.share.expand(count, -1)) for value, held in self.cased.items()}
+        return Multipliers({}, slanted, cased)
+
+
+@dataclass(frozen=True, eq=False)
+class Cased:
+    """Bounds y <= through * u + slant . x + k of J units that read the sums u, case by case; see
+    `bvverify.bounds.cases`.
+
+    `elements` [J]; `through`, `steepness` and `intercept` (k) [J], `slant` [J, inputs], `kept` [2, J]; `share` [N, J]
+    in [0, 1], how much of each coefficient goes through them.
+    """
+
+    elements: Tensor
+    through: Tensor
+    slant: Tensor
+    steepness: Tensor
+    kept: Tensor
+    intercept: Tensor
+    proof: Multipliers
+    """What led to the intercepts: multipliers of 2 * J rows, first those of the case without a rise."""
+    share: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +122,15 @@ class Situation:
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Hull points [S, POINTS, elements], and the slopes that CROWN would choose above and below, [S, elements]."""
+    """Hull points [S, POINTS, elements]; the slopes that CROWN would choose above and below, and where staircases first
+    rise, [S, elements].
+    """
 
     x: Tensor
     y: Tensor
     above: Tensor
     below: Tensor
+    turn: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,32 +280,75 @@ class Relaxation:
             slant = torch.einsum("auf,ufp->aup", slopes, units.sums)
         return (slant + free) * units.read
 
-    def start(self, situation: Situation, rows: Rows, slanted: dict[Side, Slanted]) -> dict[int, Tensor]:
-        """Return the multipliers that CROWN would choose (Zhang et al., NeurIPS 2018) for what slanted bounds leave."""
-        return self._walk(situation, rows, None, slanted)[1]
+    def start(self, situation: Situation, rows: Rows, given: Multipliers) -> dict[int, Tensor]:
+        """Return the multipliers that CROWN would choose (Zhang et al., NeurIPS 2018) for what the given bounds of
+        units leave.
+        """
+        return self._walk(situation, rows, Multipliers({}, given.slanted, given.cased))[1]
 
     def bound(self, situation: Situation, rows: Rows, multipliers: Multipliers) -> Bounded:
         """Return upper bounds of the rows."""
-        return self._walk(situation, rows, multipliers.back, multipliers.slanted)[0]
+        return self._walk(situation, rows, multipliers)[0]
 
-    def _walk(
-        self, situation: Situation, rows: Rows, back: dict[int, Tensor] | None, slanted: dict[Side, Slanted]
-    ) -> tuple[Bounded, dict[int, Tensor]]:
-        """Go back from the rows to the input, with given multipliers or with those of CROWN."""
+    def case_by_case(
+        self,
+        situation: Situation,
+        value: int,
+        elements: Tensor,
+        *,
+        through: Tensor,
+        slant: Tensor,
+        steepness: Tensor,
+        kept: Tensor,
+        given: Multipliers,
+        share: Tensor,
+    ) -> Cased:
+        """Return bounds of units of one sub-problem case by case; `given` are multipliers of the 2 * J rows that bound
+        the two cases.
+        """
+        (source,) = self.network.nodes[value - 1].inputs
+        lines = situation.lines[value - 1]
+        x, y, turn = lines.x[0][:, elements], lines.y[0][:, elements], lines.turn[0][elements]
+        corner = torch.maximum(*(y[end] - steepness * x[end] for end in (1, 2)))
+        rest = torch.stack([-through, steepness - through]) - kept
+        low, high = torch.stack([x[0], turn]), torch.stack([turn - 1, x[3]])
+        beside = torch.maximum(rest * low, rest * high) + torch.stack([y[0], corner])
+        size = lines.x.shape[2]
+        places = elements.repeat(2)
+        start = torch.zeros(len(places), size, device=self.device)
+        start = start.scatter(1, places[:, None], kept.reshape(-1, 1))
+        rows = Rows({source: start, 0: -slant.repeat(2, 1)}, torch.zeros(len(places), device=self.device))
+        found, chosen = self._walk(situation, rows, given)
+        intercept = (found.bound.reshape(2, -1) + beside).amax(0)
+        proof = Multipliers(chosen, given.slanted, given.cased)
+        return Cased(elements, through, slant, steepness, kept, intercept, proof, share)
+
+    def _walk(self, situation: Situation, rows: Rows, given: Multipliers) -> tuple[Bounded, dict[int, Tensor]]:
+        """Go back from the rows to the input; return the multipliers as well."""
         held, total = dict(rows.start), rows.constant
-        met, chosen = {}, {} if back is None else back
+        met: dict[int, Tensor] = {}
+        chosen = dict(given.back)
         for value in range(max(held), 0, -1):
             if (row := held.pop(value, None)) is None:
                 continue
             met[value] = row = row.clone()  # so that its gradient is that of what follows alone
             left = row
             for side in ((value, 1), (value, -1)):
-                if side in slanted:
-                    units, bounds = self._units[side], slanted[side]
+                if side in given.slanted:
+                    units, bounds = self._units[side], given.slanted[side]
                     part = (units.sign * row[:, units.elements]).clamp(min=0) * bounds.share
                     total = total + (part * bounds.intercept).sum(1)
                     _add(held, 0, _spread(units, part, bounds.slant))
                     left = left.index_add(1, units.elements, part, alpha=-units.sign)
+            if value in given.cased:
+                cases = given.cased[value]
+                part = row[:, cases.elements].clamp(min=0) * cases.share
+                total = total + part @ cases.intercept
+                _add(held, 0, part @ cases.slant)
+                (source,) = self.network.nodes[value - 1].inputs
+                passed = torch.zeros(len(row), self.network.values[source].lower.size, device=self.device)
+                _add(held, source, passed.index_add(1, cases.elements, part * cases.through))
+                left = left.index_add(1, cases.elements, part, alpha=-1)
             row = left
             index, sources = value - 1, self.network.nodes[value - 1].inputs
             match self.network.nodes[index].operation:
@@ -272,12 +357,12 @@ class Relaxation:
                 case Gather() as gather:
                     parts, constant = self._through_gather(index, gather, row)
                 case Max():
-                    if back is None:
+                    if index not in chosen:
                         chosen[index] = _start_window(row, *situation.windows[index])
                     part, constant = _through_window(row, chosen[index], *situation.windows[index])
                     parts = [part]
                 case Product():
-                    if back is None:
+                    if index not in chosen:
                         chosen[index] = _start_product(row, *situation.factors[index])
                     first, second = situation.factors[index]
                     parts = list(chosen[index].split(first.shape[2], dim=1))
@@ -285,8 +370,9 @@ class Relaxation:
                     constant = (row[:, None] * first * second - ahead).amax(1).sum(1)
                 case _:
                     lines = situation.lines[index]
-                    if back is None:
-                        chosen[index] = torch.where(row > 0, row * lines.above, row * lines.below)
+                    if index not in chosen:
+                        below = given.below.get(index, lines.below)
+                        chosen[index] = torch.where(row > 0, row * lines.above, row * below)
                     parts = [chosen[index]]
                     constant = (row[:, None] * lines.y - parts[0][:, None] * lines.x).amax(1).sum(1)
             total = total + constant
@@ -346,7 +432,8 @@ class Relaxation:
         several = rise > 1
         above = np.where(several, np.minimum(above, limit), above) * (rise > 0)
         below = np.where(several, np.minimum(below, limit), below) * (rise > 0)
-        return Lines(*(self._tensor(array) for array in (x, y, above, below)))
+        turn = maker.turns(low, high).reshape(above.shape) if maker.stairs else np.zeros_like(above)
+        return Lines(*(self._tensor(array) for array in (x, y, above, below, turn)))
 
     def _enveloped(self, side: Side, envelope: Envelope, ends: Sequence[tuple[IntArray, ...]]) -> Enveloped:
         box, sign = envelope.units, envelope.sign
@@ -403,7 +490,19 @@ def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers
         )
         for side, held in found.slanted.items()
     }
-    return IntegerMultipliers(back, slanted)
+    cased = {
+        value: IntegerCases(
+            held.elements.numpy(),
+            rounded(held.through, 1 << SLANT_BITS),
+            rounded(held.slant, 1 << SLANT_BITS),
+            rounded(held.steepness, 1 << CASE_BITS).clip(0),
+            rounded(held.kept, 1 << CASE_BITS),
+            integer_multipliers(held.proof, 2.0**CASE_BITS),
+            held.share.detach().numpy(),
+        )
+        for value, held in found.cased.items()
+    }
+    return IntegerMultipliers(back, slanted, cased)
 
 
 def _along(rows: Tensor, point: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ result is at most k, or at least k + 1, which is one rule for the phases of ReLU
 import heapq
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
@@ -26,12 +26,14 @@ from bvverify.search.claims import Claim, claim
 from bvverify.search.ilp import OpenWay
 from bvverify.search.splits import best_split, halves
 from bvverify.search.subproblem import Bounds, Subproblem
-from bvverify.search.tighten import TightenEffort, Tightening
+from bvverify.search.tighten import Tightening
 
 _WARM = 0.3
 """The first step of descents that go on from multipliers of a similar problem, relative to others."""
 _ENOUGH = -0.02
 """Integers will confirm that bounds this low are negative."""
+_WORTHWHILE, _LEAST = 0.1, 0.02
+"""Rounds go on while they lower the bound by this part: at first, and where nothing cheaper is left."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,10 @@ class BranchBudget:
     batch: int = 4
     """Sub-problems that are split at a time."""
     first_steps: int = 200
+    case_steps: int = 150
     steps: int = 60
     split_steps: int = 30
-    tighten: TightenEffort = field(default_factory=TightenEffort)
+    tighten_steps: int = 25
     rounds: int = 30
     """Rounds of bounds under the assumption, at most, before the first split."""
 
@@ -150,7 +153,7 @@ class _Search:
     def __init__(self, task: _Task, implied: Claim) -> None:
         self._task, self._budget = task, task.budget
         self._bounds = ClaimBounds(task.relaxation, implied)
-        self._tightening = Tightening(self._bounds, task.budget.tighten)
+        self._tightening = Tightening(self._bounds, task.budget.tighten_steps)
         self.missing = 0.0
         self._root = Subproblem([], None)
         self._order = count()
@@ -182,21 +185,24 @@ class _Search:
         self._task.nodes += 1
         if not root.closed:
             self._descend([root], self._budget.first_steps, first=1.0)
-        self._narrow_root(deep=False)
+        self._narrow_root(worthwhile=_WORTHWHILE)
 
     def deepen_root(self) -> None:
-        """Bound the whole box again, each accumulator with slanted bounds of its own."""
-        self._narrow_root(deep=True)
+        """Bound the whole box again, units of later layers case by case."""
+        root = self._root
+        if not root.closed and not self._task.over() and self._bounds.add_cases(root):
+            self._descend([root], self._budget.case_steps, first=1.0)
+        self._narrow_root(worthwhile=_LEAST)
 
-    def _narrow_root(self, *, deep: bool) -> None:
+    def _narrow_root(self, *, worthwhile: float) -> None:
         root = self._root
         for _ in range(self._budget.rounds):
             before = root.bound
-            if root.closed or self._task.over() or not self._tighten(root, deep=deep):
+            if root.closed or self._task.over() or not self._tighten(root):
                 break
             if not root.closed:
                 self._descend([root], self._budget.steps)
-            if before - root.bound < 0.02 * root.bound:
+            if before - root.bound < worthwhile * root.bound:
                 break
         self.missing = root.bound
 
@@ -221,7 +227,7 @@ class _Search:
             if alive:
                 self._descend(alive, self._budget.split_steps)
             for child in alive:
-                if not (child.closed or self._task.over()) and self._tighten(child, deep=False) and not child.closed:
+                if not (child.closed or self._task.over()) and self._tighten(child) and not child.closed:
                     self._descend([child], self._budget.split_steps)
                 if not child.closed:
                     heapq.heappush(open_, (-child.bound, next(self._order), child))
@@ -234,5 +240,5 @@ class _Search:
         if 0 in primal:
             self._task.look(primal[0])
 
-    def _tighten(self, problem: Subproblem, *, deep: bool) -> bool:
-        return self._tightening.tighten(problem, deadline=self._task.deadline, deep=deep)
+    def _tighten(self, problem: Subproblem) -> bool:
+        return self._tightening.tighten(problem, deadline=self._task.deadline)

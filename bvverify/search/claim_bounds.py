@@ -1,10 +1,13 @@
 """Bounds of a claim: multipliers that floats look for, and what integers prove with them."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bvverify.bounds.cases import FIRST_SHARE, first_cases
 from bvverify.bounds.certificate import Certifier, IntegerRows
 from bvverify.bounds.descent import Descended, Dual, Effort, descend, first_dual, multipliers
 from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, integer_multipliers
@@ -17,6 +20,8 @@ UNIT_BITS = 36
 _SCALES = (UNIT_BITS, 30, 24)
 """Tried in turn until 64 bits suffice."""
 _EXACT_INT = 1 << 62
+FLAT = 0.75
+"""Staircases with a longer flat part than this many levels are worth more work."""
 
 
 class ClaimBounds:
@@ -31,10 +36,40 @@ class ClaimBounds:
     def rows(self, count: int) -> Rows:
         return Rows({self.claim.value: self._row.expand(count, -1)}, torch.full((count,), self._constant))
 
+    def add_cases(self, problem: Subproblem) -> bool:
+        """Let units of later layers be bounded case by case, where the claim pushes them up and they need not rise;
+        return whether there are any.  Their bounds are those that the problem's dual stands for.
+        """
+        assert problem.dual is not None
+        assert problem.found is not None
+        situation = self.relaxation.situation([problem.values])
+        fed_by_box = {units.step for units in self.relaxation.hulls.boxes.values()}
+        back, cases = dict(problem.dual.back), {}
+        for index in sorted(back):
+            maker = self.relaxation.hulls.makers.get(index)
+            if maker is None or not maker.stairs or index in fed_by_box:
+                continue
+            lines, row = situation.lines[index], problem.found.coefficients[index + 1]
+            slopes = as_tensor(np.nan_to_num(maker.slopes(len(row)), posinf=1.0))
+            flat = (lines.turn[0] - lines.x[0, 0]) * slopes
+            (elements,) = torch.nonzero((row > 0) & (flat > FLAT) & (lines.turn[0] <= lines.x[0, 3]), as_tuple=True)
+            if not len(elements):
+                continue
+            through = (back[index][0, elements] / row[elements]).clamp(min=0)
+            cases[index + 1] = first_cases(self.relaxation, situation, index + 1, elements, through)
+            left = torch.ones_like(row).index_fill(0, elements, 1 - FIRST_SHARE)
+            back[index] = back[index] * left
+        problem.dual = replace(problem.dual, back=back, cases=cases)
+        return bool(cases)
+
     def descend(self, problems: list[Subproblem], effort: Effort) -> dict[int, Tensor]:
         """Lower the bounds of sub-problems, and close those that integers exclude; return the values [N, elements] at
         which the bounds are attained.
         """
+        if len(problems) > 1 and any(problem.dual is not None and problem.dual.cases for problem in problems):
+            # Bounds case by case belong to one sub-problem.
+            each = [self.descend([problem], effort) for problem in problems]
+            return {value: torch.cat([primal[value] for primal in each]) for value in each[0]}
         situation = self.relaxation.situation([problem.values for problem in problems])
         rows = self.rows(len(problems))
         duals = [problem.dual for problem in problems if problem.dual is not None]

@@ -5,57 +5,34 @@ always an exact set.
 """
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bvverify.bounds.certificate import Certifier, IntegerMultipliers, IntegerRows, greatest_where
-from bvverify.bounds.descent import (
-    Assumed,
-    Effort,
-    alone,
-    descend,
-    descend_under,
-    first_assumed,
-    multipliers,
-    together,
-)
-from bvverify.bounds.relaxation import Rows, Situation
+from bvverify.bounds.descent import Assumed, Effort, descend_under, first_assumed, multipliers
+from bvverify.bounds.relaxation import Rows
 from bvverify.network import IntArray
-from bvverify.search.claim_bounds import UNIT_BITS, ClaimBounds, as_tensor
+from bvverify.search.claim_bounds import FLAT, UNIT_BITS, ClaimBounds, as_tensor
 from bvverify.search.splits import erring
 from bvverify.search.subproblem import Subproblem, narrow
 
-_FLAT = 0.75
-"""Staircases with a longer flat part than this many levels are worth smaller intervals."""
 _MOST = 0.8
 """Accumulators are bounded where the relaxation errs, until this part of all error is met."""
-_AT_ONCE = 1 << 21
-"""Numbers of slanted bounds that are looked for at a time."""
-
-
-@dataclass(frozen=True)
-class TightenEffort:
-    """Steps of the descents that bound accumulators."""
-
-    shared_steps: int = 25
-    """With the slanted bounds of the claim."""
-    own_steps: int = 30
-    """With slanted bounds for each accumulator alone."""
 
 
 class Tightening:
     """Narrows the intervals of sub-problems to where one claim holds; remembers multipliers to start from."""
 
-    def __init__(self, bounds: ClaimBounds, effort: TightenEffort) -> None:
-        self._bounds, self._effort = bounds, effort
+    def __init__(self, bounds: ClaimBounds, steps: int) -> None:
+        """Prepare to bound accumulators by descents of so many steps."""
+        self._bounds, self._steps = bounds, steps
         self._relaxation, self._network = bounds.relaxation, bounds.relaxation.network
         self._fed_by_box = {units.step for units in bounds.relaxation.hulls.boxes.values()}
         self._assumed: dict[int, Assumed] = {}
 
-    def tighten(self, problem: Subproblem, *, deadline: float, deep: bool) -> bool:
+    def tighten(self, problem: Subproblem, *, deadline: float) -> bool:
         """Bound the sources of staircases where the claim holds; return whether some interval became smaller."""
         changed = False
         assert problem.dual is not None
@@ -65,7 +42,7 @@ class Tightening:
             if index in self._fed_by_box:
                 changed |= self._tighten_by_inputs(problem, index)
             elif index in self._relaxation.hulls.makers:
-                changed |= self._tighten_value(problem, index, deadline, deep=deep)
+                changed |= self._tighten_value(problem, index, deadline)
         return changed
 
     def _tighten_by_inputs(self, problem: Subproblem, index: int) -> bool:
@@ -106,9 +83,9 @@ class Tightening:
         hull = self._relaxation.hulls.hull(index, *problem.values[self._network.nodes[index].inputs[0]])
         slopes = self._relaxation.hulls.makers[index].slopes(hull.x.shape[1])
         flat = np.maximum(hull.x[1] - hull.x[0], hull.x[3] - hull.x[4]) * np.where(np.isfinite(slopes), slopes, 1.0)
-        return np.flatnonzero((hull.y[3] > hull.y[0]) & (flat > _FLAT))
+        return np.flatnonzero((hull.y[3] > hull.y[0]) & (flat > FLAT))
 
-    def _tighten_value(self, problem: Subproblem, index: int, deadline: float, *, deep: bool) -> bool:
+    def _tighten_value(self, problem: Subproblem, index: int, deadline: float) -> bool:
         """Bound the accumulators that a staircase reads, each with multipliers of its own."""
         value = self._network.nodes[index].inputs[0]
         low, _ = (end.reshape(-1) for end in problem.values[value])
@@ -130,40 +107,15 @@ class Tightening:
             start = self._assumed[value].rows(chosen)
         else:
             start = first_assumed(self._relaxation, situation, rows, problem.dual)
-        effort = Effort(self._effort.shared_steps, 0.03, deadline)
+        effort = Effort(self._steps, 0.03, deadline)
         best = descend_under(self._relaxation, situation, rows, self._bounds.rows(1), problem.dual, start, effort)
         self._remember(value, len(low), chosen, best)
-        if deep:
-            most = self._deep(problem, situation, rows, unit, best, deadline)
-        else:
-            found = best.multipliers(situation, multipliers(self._relaxation, situation, problem.dual))
-            most = self._bounds.certified_under(problem, value, unit, best.factor, found)
+        found = best.multipliers(situation, multipliers(self._relaxation, situation, problem.dual))
+        most = self._bounds.certified_under(problem, value, unit, best.factor, found)
         if most is None:
             return False
         above, below = np.split(most, 2)
         return narrow(self._network, problem, value, elements, above // weight, -(below // weight))
-
-    def _deep(
-        self, problem: Subproblem, situation: Situation, rows: Rows, unit: IntArray, best: Assumed, deadline: float
-    ) -> IntArray | None:
-        """Return int64 [rows] that rows do not exceed where the claim holds, with slanted bounds for each row alone."""
-        assert problem.dual is not None
-        (value,) = rows.start
-        size = sum(slants.free[0].numel() for slants in problem.dual.slants.values())
-        found = []
-        for part in torch.arange(len(unit)).split(max(1, _AT_ONCE // max(1, size))):
-            claimed = together(
-                Rows({value: rows.start[value][part]}, rows.constant[part]), self._bounds.rows(1), best.factor[part]
-            )
-            start = alone(problem.dual, best.rows(part))
-            effort = Effort(self._effort.own_steps, 0.05, deadline)
-            dual = descend(self._relaxation, situation, claimed, start, effort).dual
-            own = multipliers(self._relaxation, situation, dual)
-            most = self._bounds.certified_under(problem, value, unit[part.numpy()], best.factor[part], own)
-            if most is None:
-                return None
-            found.append(most)
-        return np.concatenate(found)
 
     def _remember(self, value: int, elements: int, chosen: Tensor, best: Assumed) -> None:
         """Keep multipliers to start from next time."""
