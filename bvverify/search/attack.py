@@ -7,6 +7,7 @@ exactly; only such an input is returned.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from bvverify.search.surrogate import Reals, Surrogate
 
 _SHARPNESS = 0.1
 """Output levels within which the distances of a rival and of a loser from their boundaries count alike."""
+
+_SPREAD = 0.2
+"""How far starts are from given points at most, relative to the width of the box."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,14 @@ class AttackBudget:
 
 
 @dataclass(frozen=True, eq=False)
+class Near:
+    """A point of the box, of its shape, that may be near a violation by one rival."""
+
+    point: Reals
+    rival: int
+
+
+@dataclass(frozen=True, eq=False)
 class Attacked:
     """What an attack found."""
 
@@ -48,18 +60,33 @@ class Attacked:
 
 
 def attack(
-    network: StepNetwork, box: LevelBox, question: Robustness, *, budget: AttackBudget, deadline: float
+    network: StepNetwork,
+    box: LevelBox,
+    question: Robustness,
+    *,
+    budget: AttackBudget,
+    deadline: float,
+    near: Sequence[Near] = (),
 ) -> Attacked:
-    """Look for an input of `box` that violates `question`; stop at `deadline` (of time.monotonic) or at the budget."""
-    return _Attack(network, box, question, budget, deadline).run()
+    """Look for an input of `box` that violates `question`; stop at `deadline` (of time.monotonic) or at the budget.
+
+    Starts are random, or spread around the points `near`.
+    """
+    return _Attack(network, box, question, budget, deadline, near).run()
 
 
 class _Attack:
     def __init__(
-        self, network: StepNetwork, box: LevelBox, question: Robustness, budget: AttackBudget, deadline: float
+        self,
+        network: StepNetwork,
+        box: LevelBox,
+        question: Robustness,
+        budget: AttackBudget,
+        deadline: float,
+        near: Sequence[Near],
     ) -> None:
         self._network, self._box, self._question = network, box, question
-        self._budget, self._deadline = budget, deadline
+        self._budget, self._deadline, self._near = budget, deadline, near
         self._surrogate = Surrogate(network)
         self._random = np.random.default_rng(budget.seed)
         self._lower, self._upper = box.lower.astype(np.float32), box.upper.astype(np.float32)
@@ -76,7 +103,7 @@ class _Attack:
         """Run the phases until one of them finds a witness."""
         if self._question.classes < 2:
             return Attacked(None, np.inf)
-        points = self._starts()
+        points = self._starts_near() if self._near else self._starts()
         points = self._sign_phase(points)
         if not self._over():
             points = self._smooth_phase(points)
@@ -103,6 +130,16 @@ class _Attack:
         share = [rivals[0], *rivals[:2], *rivals[:3], *rivals]
         self._rivals = np.array([share[start % len(share)] for start in range(count)])
         return points
+
+    def _starts_near(self) -> Reals:
+        """Return starting points (n, *shape) around those that are given, further from them one after another."""
+        count = self._budget.starts
+        which = np.arange(count) % len(self._near)
+        self._rivals = np.array([near.rival for near in self._near])[which]
+        points = np.stack([near.point for near in self._near])[which]
+        distance = (_SPREAD * np.arange(count, dtype=np.float32) / count).reshape(-1, *[1] * self._width.ndim)
+        noise = 2 * self._random.random(points.shape, dtype=np.float32) - 1
+        return self._inside(points + distance * noise * self._width)
 
     def _losers(self, outputs: Reals) -> IntArray:
         """Return per candidate whom its rival has to overtake: the label; in its place, if one class is forbidden,

@@ -21,18 +21,20 @@ from bvverify.bounds.hull import NetworkHulls
 from bvverify.bounds.relaxation import Relaxation
 from bvverify.network import IntArray, StepNetwork
 from bvverify.queries import LevelBox, Overtaking, Robustness
+from bvverify.search.attack import Near
 from bvverify.search.claim_bounds import ClaimBounds
 from bvverify.search.claims import Claim, claim
 from bvverify.search.ilp import OpenWay
 from bvverify.search.splits import best_split, halves
 from bvverify.search.subproblem import Bounds, Subproblem
+from bvverify.search.surrogate import Reals
 from bvverify.search.tighten import Tightening
 
 _WARM = 0.3
 """The first step of descents that go on from multipliers of a similar problem, relative to others."""
 _ENOUGH = -0.02
 """Integers will confirm that bounds this low are negative."""
-_WORTHWHILE, _LEAST = 0.1, 0.02
+_WORTHWHILE, _LEAST = 0.5, 0.03
 """Rounds go on while they lower the bound by this part: at first, and where nothing cheaper is left."""
 
 
@@ -98,6 +100,15 @@ class Branching:
     def open_ways(self) -> list[OpenWay]:
         """The ways that are not excluded."""
         return [OpenWay(way, search.values) for search, way in self._open]
+
+    @property
+    def near(self) -> list[Near]:
+        """The inputs where the bounds of open ways are attained."""
+        box, found = self._task.box, []
+        for search, way in self._open:
+            if (point := search.attained) is not None:
+                found.append(Near(point.reshape(box.lower.shape), way[0].winner))
+        return found
 
     def bound(self) -> Branched:
         """Bound the whole box as well as it goes."""
@@ -173,6 +184,12 @@ class _Search:
     def bound(self) -> float:
         """The bound of the whole box."""
         return self._root.bound
+
+    @property
+    def attained(self) -> Reals | None:
+        """The input, flat, where the bound of the whole box is attained; None if the claim does not depend on it."""
+        found = self._root.found
+        return None if found is None or 0 not in found.primal else found.primal[0].numpy()
 
     @property
     def closed(self) -> bool:

@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from bvverify.errors import InternalError, UsageError
 from bvverify.network import Affine, IntArray, StepNetwork
 from bvverify.queries import LevelBox, Robustness
-from bvverify.search.attack import AttackBudget, attack
+from bvverify.search.attack import AttackBudget, Near, attack
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.decision import Decision, Obstacle, Outcome, Stage
 from bvverify.search.ilp import OpenWay, ways_open_to_bounds
@@ -31,6 +31,8 @@ _SHARE = 0.5
 """The part of the time left that is given to the first of splits and integer programs."""
 _SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integer_steps=200, seed=1)
 """For questions that bounds of the whole box leave open."""
+_ATTACK_NEAR = replace(_SECOND_ATTACK, sign_steps=0, seed=2)
+"""Around the inputs where better bounds are attained."""
 
 
 def read_stages(text: str) -> tuple[Stage, ...]:
@@ -125,8 +127,8 @@ class _Pipeline:
     def _attack(self) -> Decision | None:
         return self._attacked(AttackBudget())
 
-    def _attacked(self, budget: AttackBudget) -> Decision | None:
-        found = attack(*self._question, budget=budget, deadline=self._deadline)
+    def _attacked(self, budget: AttackBudget, near: Sequence[Near] = ()) -> Decision | None:
+        found = attack(*self._question, budget=budget, deadline=self._deadline, near=near)
         self._closest = found.closest if self._closest is None else min(found.closest, self._closest)
         return None if found.witness is None else Decision(Outcome.VIOLATED, Stage.ATTACK, witness=found.witness)
 
@@ -144,6 +146,8 @@ class _Pipeline:
             return violated
         if (decided := self._seen(search.deepen(), search)) is not None:
             return decided
+        if Stage.ATTACK in self._stages and (violated := self._attacked(_ATTACK_NEAR, search.near)) is not None:
+            return violated
         if programs_first and (solved := self._ilp(share=_SHARE)).outcome is not Outcome.UNKNOWN:
             return solved
         share = _SHARE if Stage.ILP in self._stages and not programs_first else 1.0

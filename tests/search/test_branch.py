@@ -17,15 +17,12 @@ from bvverify.search import Outcome, Stage, decide
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.branch import BranchBudget, Branched, Branching
 from bvverify.search.linear import linear_bounds
-from bvverify.search.tighten import TightenEffort
 from bvverify.solvers import installed
 from tests.encode.questions import Question, questions, targeted_questions
 from tests.networks import points_of, violates
 from tests.search.digits import digits, edges
 
-SMALL = BranchBudget(
-    nodes=12, first_steps=10, steps=6, split_steps=6, tighten=TightenEffort(shared_steps=5, own_steps=5), rounds=2
-)
+SMALL = BranchBudget(nodes=12, first_steps=10, case_steps=10, steps=6, split_steps=6, tighten_steps=5, rounds=2)
 
 
 def branched(question: Question, budget: BranchBudget) -> Branched:
