@@ -90,7 +90,7 @@ def test_cases_prove_what_lines_cannot() -> None:
     start = replace(lines.dual, cases=behind_others(relaxation, situation))
     by_cases = descend(relaxation, situation, rows, start, effort)
     assert float(lines.bound[0]) > 55
-    assert float(by_cases.bound[0]) < 43
+    assert float(by_cases.bound[0]) < 45
 
 
 @given(st.lists(st.one_of(st.integers(-50, 50), st.just(ALWAYS), st.just(NEVER)), max_size=9), ENDS)
