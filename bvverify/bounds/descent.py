@@ -18,7 +18,7 @@ from bvverify.bounds.envelope import Side
 from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation, Slanted
 
 _RATE_BACK, _RATE_SLANT, _RATE_SHARE, _RATE_UNDER = 0.1, 0.5, 0.1, 0.6
-_RATE_THROUGH, _RATE_CASE_SLANT, _RATE_KEPT = 0.06, 0.3, 0.1
+_RATE_THROUGH, _RATE_CASE_SLANT, _RATE_KEPT, _RATE_CASE_SHARE = 0.06, 0.3, 0.3, 0.03
 _FIRST_FACTOR = 0.3
 _MOMENTA = (0.5, 0.9)
 
@@ -118,7 +118,7 @@ class Dual:
         for _ in self.slants:
             rates += [_RATE_SLANT, _RATE_SLANT, _RATE_SLANT, _RATE_SHARE]
         for cases in self.cases.values():
-            rates += [_RATE_THROUGH, _RATE_CASE_SLANT, _RATE_THROUGH, _RATE_KEPT, _RATE_SHARE]
+            rates += [_RATE_THROUGH, _RATE_CASE_SLANT, _RATE_THROUGH, _RATE_KEPT, _RATE_CASE_SHARE]
             rates += [_RATE_BACK for _ in cases.below]
         return rates
 

@@ -374,7 +374,7 @@ class Relaxation:
                         below = given.below.get(index, lines.below)
                         chosen[index] = torch.where(row > 0, row * lines.above, row * below)
                     parts = [chosen[index]]
-                    constant = (row[:, None] * lines.y - parts[0][:, None] * lines.x).amax(1).sum(1)
+                    constant = _on_hull(lines, row, parts[0])
             total = total + constant
             for source, part in zip(sources, parts, strict=True):
                 _add(held, source, part)
@@ -517,6 +517,19 @@ def _spread(units: _Units, part: Tensor, slant: Tensor) -> Tensor:
         return part @ slant[0] if len(slant) == 1 else torch.einsum("nu,nup->np", part, slant)
     weighted = (part[..., None] * slant).reshape(len(part), -1)
     return torch.zeros(len(part), units.size, device=part.device).index_add(1, units.inputs.reshape(-1), weighted)
+
+
+def _on_hull(lines: Lines, row: Tensor, back: Tensor) -> Tensor:
+    """Return the sums of the largest values of row * y - back * x on the hulls, [N]."""
+    with torch.no_grad():  # The gradient of a greatest value is that of the point that attains it.
+        x, y = lines.x[:, 0], lines.y[:, 0]
+        greatest = row * y - back * x
+        for point in range(1, POINTS):
+            reached = row * lines.y[:, point] - back * lines.x[:, point]
+            greater = reached > greatest
+            greatest = torch.maximum(reached, greatest)
+            x, y = (torch.where(greater, ends[:, point], end) for ends, end in ((lines.x, x), (lines.y, y)))
+    return (row * y - back * x).sum(1)
 
 
 def _add(held: dict[int, Tensor], value: int, part: Tensor) -> None:
