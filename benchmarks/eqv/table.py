@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -71,7 +71,7 @@ def main(
     """Write the tables of a finished or unfinished run, its cactus plot, and the verdicts that they are made of."""
     try:
         with Store(results, create=False) as store:
-            held = [result for result in store.results() if result.outcome is not None]
+            held = _each_once(result for result in store.results() if result.outcome is not None)
     except UsageError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
@@ -84,6 +84,11 @@ def main(
     out.write_text("\n".join(lines))
     cactus(answers, others, plot)
     write_csv(held, verdicts)
+
+
+def _each_once(results: Iterable[Result]) -> list[Result]:
+    """Return one result per query: runs from several folders ask the same inputs under several names."""
+    return list({(result.model, result.radius, result.position): result for result in results}.values())
 
 
 def write_csv(results: Sequence[Result], path: Path) -> None:

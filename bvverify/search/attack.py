@@ -54,9 +54,11 @@ class Attacked:
     witness: IntArray | None
     """An input of the box that violates the property, or None."""
     closest: float
-    """The least margin met, in output levels before the last rounding: how far the label (or, of one forbidden class,
+    """The least lead met, in output levels before the last rounding: how far the label (or, of one forbidden class,
     the class ahead of it) stays ahead; at most about 0.5 with a witness.
     """
+    nearest: Near | None = None
+    """The input that came nearest to a violation, and the class that nearly overtakes."""
 
 
 def attack(
@@ -91,7 +93,8 @@ class _Attack:
         self._random = np.random.default_rng(budget.seed)
         self._lower, self._upper = box.lower.astype(np.float32), box.upper.astype(np.float32)
         self._width = self._upper - self._lower
-        self._closest = np.inf
+        self._closest, self._best = np.inf, -np.inf
+        self._nearest: Near | None = None
         self._rivals: IntArray = np.zeros(budget.starts, dtype=np.int64)
         self._rounds = isinstance(network.nodes[-1].operation, Step) if network.nodes else False
         self._margins = np.zeros((question.classes, question.classes), dtype=np.float32)
@@ -109,7 +112,7 @@ class _Attack:
             points = self._smooth_phase(points)
         if not self._over():
             self._integer_phase(points)
-        return Attacked(self._witness, float(self._closest))
+        return Attacked(self._witness, float(self._closest), self._nearest)
 
     def _over(self) -> bool:
         return self._witness is not None or time.monotonic() > self._deadline
@@ -254,6 +257,10 @@ class _Attack:
     def _judge(self, levels: IntArray, values: list[Reals]) -> bool:
         """Take note of the best candidate; return whether one of them violates the property."""
         self._closest = min(self._closest, float(self._leads(values).min()))
+        scores = self._scores(values)
+        if scores[best := int(scores.argmax())] > self._best:
+            self._best = float(scores[best])
+            self._nearest = Near(levels[best].astype(np.float32), int(self._rivals[best]))
         outputs = self._network.evaluate(levels)
         violating = np.flatnonzero(self._question.violated_by(outputs)).tolist()
         hits = [hit for hit in violating if self._box.contains(levels[hit])]

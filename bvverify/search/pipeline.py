@@ -6,12 +6,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from bvverify.errors import InternalError, UsageError
 from bvverify.network import Affine, IntArray, StepNetwork
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search.attack import AttackBudget, Near, attack
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.decision import Decision, Obstacle, Outcome, Stage
+from bvverify.search.dive import Chain, DiveEffort, dive
 from bvverify.search.ilp import OpenWay, ways_open_to_bounds
 from bvverify.search.intervals import interval_gap, proved_by_intervals
 from bvverify.search.linear import linear_bounds
@@ -33,6 +36,9 @@ _SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integ
 """For questions that bounds of the whole box leave open."""
 _ATTACK_NEAR = replace(_SECOND_ATTACK, sign_steps=0, seed=2)
 """Around the inputs where better bounds are attained."""
+_DIVES = tuple(DiveEffort(part, room) for part in (0.1, 0.04) for room in (0.015, 0.03))
+_ATTACK_DIVED = AttackBudget(starts=64, sign_steps=0, smooth_steps=0, integer_steps=300, seed=3)
+"""Around what a dive found."""
 
 
 def read_stages(text: str) -> tuple[Stage, ...]:
@@ -80,6 +86,7 @@ class _Pipeline:
         self._solver, self._deadline, self._stages = solver, deadline, stages
         self._gap: int | None = None
         self._closest: float | None = None
+        self._nearest: Near | None = None
         self._branched: Branched | None = None
         self._narrowed: list[OpenWay] | None = None
 
@@ -129,7 +136,8 @@ class _Pipeline:
 
     def _attacked(self, budget: AttackBudget, near: Sequence[Near] = ()) -> Decision | None:
         found = attack(*self._question, budget=budget, deadline=self._deadline, near=near)
-        self._closest = found.closest if self._closest is None else min(found.closest, self._closest)
+        if self._closest is None or found.closest < self._closest:
+            self._closest, self._nearest = found.closest, found.nearest
         return None if found.witness is None else Decision(Outcome.VIOLATED, Stage.ATTACK, witness=found.witness)
 
     def _branch(self) -> Decision | None:
@@ -146,7 +154,7 @@ class _Pipeline:
             return violated
         if (decided := self._seen(search.deepen(), search)) is not None:
             return decided
-        if Stage.ATTACK in self._stages and (violated := self._attacked(_ATTACK_NEAR, search.near)) is not None:
+        if Stage.ATTACK in self._stages and (violated := self._attacked_near(search)) is not None:
             return violated
         if programs_first and (solved := self._ilp(share=_SHARE)).outcome is not Outcome.UNKNOWN:
             return solved
@@ -169,6 +177,26 @@ class _Pipeline:
     def _attacked_again(self, search: "Branching") -> Decision | None:
         rivals = {overtaking.winner for open_ in search.open_ways for overtaking in open_.way}
         return self._attacked(replace(_SECOND_ATTACK, rivals=tuple(sorted(rivals))))
+
+    def _attacked_near(self, search: "Branching") -> Decision | None:
+        """Attack around the inputs where bounds are attained, and around those that linear programs find."""
+        if (violated := self._attacked(_ATTACK_NEAR, search.near)) is not None:
+            return violated
+        network, box, _ = self._question
+        chain = Chain.of(network)
+        wanted = {open_.way[0].winner: open_.way[0] for open_ in search.open_ways if len(open_.way) == 1}
+        for effort in _DIVES:
+            if chain is None or self._nearest is None or self._nearest.rival not in wanted:
+                return None
+            overtaking = wanted[self._nearest.rival]
+            start = box.allowed(self._nearest.point.astype(np.int64))
+            point = dive(chain, box, start, overtaking, effort=effort, deadline=self._deadline)
+            if point is None:
+                return None
+            near = [Near(point.astype(np.float32), overtaking.winner)]
+            if (violated := self._attacked(_ATTACK_DIVED, near)) is not None:
+                return violated
+        return None
 
     def _reads_few_inputs(self) -> bool:
         network, _, _ = self._question

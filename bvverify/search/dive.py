@@ -1,0 +1,329 @@
+"""Dive: linear programs that look for a violation where rounding decides, level by level.
+
+A unit's level differs from a linear function of its sum by what rounding gives, and gradients do not see how many units
+can be rounded to a violation's advantage at once.  A linear program around one input does: it keeps the phase of every
+unit, and lets a unit that a violation wants high (low) reach the line above (below) its stairs.  Units whose levels are
+nearest to integers are fixed there, so that their sums must reach the threshold, and the program is solved again: a
+diving heuristic (Berthold, "Primal heuristics for mixed integer programs", 2006).  When all levels are fixed, the
+inputs are made integers in the same manner, while all thresholds keep as much room as possible.
+
+All this is done in floats and finds inputs to look at; it proves nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ortools.linear_solver import pywraplp
+
+from bvverify.bounds.boxfed import BoxUnits, box_units
+from bvverify.bounds.hull import HullMaker
+from bvverify.network import Affine, IntArray, Step, StepNetwork
+from bvverify.queries import LevelBox, Overtaking
+
+_LEAST_SLOPE = 1e-9
+_FAR = 1e7
+"""Further than any sum that has to be reached."""
+_PENALTY = 2.0
+"""What a level costs that a later layer's unit misses although it was fixed, relative to what it is worth."""
+_LOWER = 4
+"""By how many levels a unit may miss the one that was wanted."""
+_SPARE = 1
+"""By how many levels a unit may be better than where it was fixed."""
+_SOLVES, _LONGEST = 400, 600.0
+"""Programs at most, and seconds for one of them."""
+_WHOLE = 1e-6
+
+Reals = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DiveEffort:
+    """How carefully to dive."""
+
+    part: float
+    """Which part of the open units is fixed at a time."""
+    room: float
+    """How far beyond their thresholds the first layer's sums must be, in levels, for inputs will be rounded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """A network of dense layers, the last of which gives the outputs."""
+
+    units: BoxUnits
+    first: Step
+    layers: list[tuple[Affine, Step]]
+
+    @classmethod
+    def of(cls, network: StepNetwork) -> Chain | None:
+        """Return a network as a chain, None if it is not one."""
+        for value, units in box_units(network).items():
+            first, rest = network.nodes[units.step].operation, network.nodes[value:]
+            dense = units.weight.shape[1] == 1 and bool((units.inputs >= 0).all())
+            if not (dense and isinstance(first, Step) and len(rest) >= 2 and len(rest) % 2 == 0):
+                continue
+            layers = []
+            for place, (affine, step) in enumerate(zip(rest[::2], rest[1::2], strict=True)):
+                at = value + 2 * place
+                if (affine.inputs, step.inputs) != ((at,), (at + 1,)):
+                    break
+                match affine.operation, step.operation:
+                    case Affine() as layer, Step() as stairs if len(layer.weight) == 1:
+                        layers.append((layer, stairs))
+            if 2 * len(layers) == len(rest) and network.values[value].lower.size == len(units.elements):
+                return cls(units, first, layers)
+        return None
+
+
+def dive(
+    chain: Chain, box: LevelBox, start: IntArray, wanted: Overtaking, *, effort: DiveEffort, deadline: float
+) -> Reals | None:
+    """Return a point near which an input of `box` may make `wanted` true, float64 of the shape of `start`, an input
+    that nearly does; None if the programs say that there is none in this phase, or at `deadline` (of time.monotonic).
+    """
+    program = _Program(chain, box, start, wanted, effort, deadline)
+    if not program.promising() or not program.fix_levels():
+        return None
+    return program.fix_inputs().reshape(start.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """A unit in a program: the row is its level minus slope times its sum (without the offset)."""
+
+    level: Any
+    row: Any
+    missed: list[Any]
+    """By how many levels it is above or below what the row allows; none where that must not be."""
+    up: bool
+    """Whether a violation wants it high."""
+    slope: float
+    """Levels per unit of the sum."""
+    start: float
+    """The sum, without the offset, at which the line through the stairs begins."""
+    base: int
+    ends: Reals
+    """The sums, without the offset, at which levels begin, from the lowest level's on, and one beyond the highest."""
+
+    def free(self) -> None:
+        """Let the level be any, as far as lines beside the stairs allow."""
+        self.level.SetBounds(float(self.base), float(self.base + len(self.ends) - 2))
+        for one in self.missed:
+            one.SetUb(0.0)
+        begin = self.base - self.slope * self.start
+        self.row.SetBounds(begin + self.slope, begin + 1)
+
+    def fix(self, level: int, *, spare: int) -> None:
+        """Let the sum be such that the unit has this level, or one that is better by up to `spare` levels."""
+        top = len(self.ends) - 2
+        place = min(max(level - self.base, 0), top)
+        self.level.SetBounds(float(self.base + place), float(self.base + place))
+        for one in self.missed:
+            one.SetUb(_FAR)
+        first, last = (place, min(place + spare, top)) if self.up else (max(place - spare, 0), place)
+        begin = self.base + place
+        self.row.SetBounds(begin - self.slope * (self.ends[last + 1] - 1), begin - self.slope * self.ends[first])
+
+
+class _Program:
+    def __init__(
+        self, chain: Chain, box: LevelBox, start: IntArray, wanted: Overtaking, effort: DiveEffort, deadline: float
+    ) -> None:
+        self._effort, self._deadline = effort, deadline
+        self._solver = pywraplp.Solver.CreateSolver("GLOP")
+        self._goal = self._solver.Objective()
+        self._goal.SetMaximization()
+        ends = zip(box.lower.reshape(-1).tolist(), box.upper.reshape(-1).tolist(), strict=True)
+        self._inputs = [self._solver.NumVar(float(low), float(high), "") for low, high in ends]
+        self._room = self._solver.NumVar(effort.room, effort.room, "")
+        self._units: list[_Unit] = []
+        levels = self._hidden(chain, start.reshape(-1), wanted)
+        self._score = self._overtake(chain, levels, start.reshape(-1), wanted)
+
+    def promising(self) -> bool:
+        """Return whether a violation is possible as long as levels are no integers."""
+        return self._solve() and self._score.solution_value() >= 0
+
+    def fix_levels(self) -> bool:
+        """Fix the levels of all units; return whether that was possible."""
+        open_ = self._units
+        while open_:
+            values = np.array([unit.level.solution_value() for unit in open_])
+            order = np.argsort(np.abs(values - np.rint(values)), kind="stable").tolist()
+            count = max(1, int(np.ceil(self._effort.part * len(open_))))
+            nearest = np.rint(values[order[:count]]).astype(int).tolist()
+            if not self._fix([open_[place] for place in order[:count]], nearest):
+                return False
+            open_ = [open_[place] for place in order[count:]]
+        return True
+
+    def fix_inputs(self) -> Reals:
+        """Make the inputs integers, with as much room as possible; return the last ones."""
+        point = np.array([one.solution_value() for one in self._inputs])
+        self._goal.Clear()
+        self._goal.SetMaximization()
+        self._goal.SetCoefficient(self._room, 1.0)
+        self._room.SetBounds(-_FAR, _FAR)
+        for _ in range(_SOLVES):
+            if not self._solve():
+                break
+            point = np.array([one.solution_value() for one in self._inputs])
+            distance = np.abs(point - np.rint(point))
+            (broken,) = np.nonzero(distance > _WHOLE)
+            if not len(broken):
+                break
+            for place in broken[np.argsort(distance[broken], kind="stable")][: -(-len(broken) // 2)].tolist():
+                self._inputs[place].SetBounds(float(np.rint(point[place])), float(np.rint(point[place])))
+        return point
+
+    def _solve(self) -> bool:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            return False
+        self._solver.SetTimeLimit(max(1, int(1000 * min(left, _LONGEST))))
+        return bool(self._solver.Solve() == pywraplp.Solver.OPTIMAL)
+
+    def _fix(self, units: list[_Unit], levels: list[int]) -> bool:
+        """Fix some units at levels, or at worse ones where they do not go together."""
+        for unit, level in zip(units, levels, strict=True):
+            unit.fix(level, spare=_SPARE)
+        if self._solve():
+            return True
+        if len(units) == 1:
+            for worse in range(1, _LOWER + 1):
+                units[0].fix(levels[0] - worse if units[0].up else levels[0] + worse, spare=_SPARE)
+                if self._solve():
+                    return True
+            return False
+        for unit in units:
+            unit.free()
+        half = len(units) // 2
+        return self._solve() and self._fix(units[:half], levels[:half]) and self._fix(units[half:], levels[half:])
+
+    def _hidden(self, chain: Chain, start: IntArray, wanted: Overtaking) -> list[Any]:
+        """Add all hidden units; return the levels of the last ones."""
+        units = chain.units
+        worth = _worth(chain, start, wanted)
+        read = [[self._inputs[place] for place in places] for places in units.inputs.tolist()]
+        sums, weights, offsets = _sums(units, start), units.weight[:, 0], units.offset[:, 0]
+        levels = self._layer(chain.first, units.channel, worth[0], sums, weights, offsets, read, first=True)
+        values = _levels(chain.first, units.channel, sums)
+        for (affine, step), worths in zip(chain.layers[:-1], worth[1:], strict=True):
+            sums, channels = affine.weight[0] @ values + affine.offset, np.arange(len(affine.offset))
+            read = [levels for _ in channels]
+            levels = self._layer(step, channels, worths, sums, affine.weight[0], affine.offset, read, first=False)
+            values = _levels(step, channels, sums)
+        return levels
+
+    def _layer(
+        self,
+        step: Step,
+        channels: IntArray,
+        worth: Reals,
+        sums: IntArray,
+        weights: IntArray,
+        offsets: IntArray,
+        read: list[list[Any]],
+        *,
+        first: bool,
+    ) -> list[Any]:
+        """Add the units of one layer; return their levels."""
+        slopes, now = HullMaker(step).channel_slopes[channels], _levels(step, channels, sums)
+        levels = []
+        for unit, channel in enumerate(channels.tolist()):
+            offset, level = float(offsets[unit]), int(now[unit])
+            thresholds = step.thresholds[channel].astype(np.float64).clip(-_FAR, _FAR)
+            (finite,) = np.nonzero(np.abs(thresholds) < _FAR)
+            steady = _LEAST_SLOPE < slopes[unit] < np.inf and len(finite) > 0
+            slope = float(slopes[unit]) if steady else 1.0
+            begin = float(thresholds[finite[0]]) - float(finite[0]) / slope if steady else 0.0
+            ends = np.concatenate([[-_FAR], thresholds, [_FAR]]) - offset
+            missed = [] if first else [self._solver.NumVar(0.0, 0.0, "") for _ in range(2)]
+            variable = self._solver.NumVar(0.0, 0.0, "")
+            row, up = self._solver.Constraint(-_FAR, _FAR), bool(worth[unit] > 0)
+            row.SetCoefficient(variable, 1.0)
+            for one, side in zip(missed, (1.0, -1.0), strict=bool(missed)):
+                row.SetCoefficient(one, side)
+                self._goal.SetCoefficient(one, -_PENALTY * abs(float(worth[unit])))
+            if first:
+                row.SetCoefficient(self._room, 1.0 if up else -1.0)
+            for source, weight in zip(read[unit], weights[unit].astype(float).tolist(), strict=True):
+                if weight:
+                    row.SetCoefficient(source, -slope * weight)
+            made = _Unit(variable, row, missed, up, slope, begin - offset, step.base, ends)
+            if steady and step.base < level < step.base + step.levels:
+                made.free()
+                self._units.append(made)
+            else:
+                made.fix(level, spare=0)
+            levels.append(variable)
+        return levels
+
+    def _overtake(self, chain: Chain, levels: list[Any], start: IntArray, wanted: Overtaking) -> Any:
+        """Let the winner and the loser be on their sides of the boundaries of the level at which the winner most nearly
+        wins; return by how many levels both are beyond.
+        """
+        affine, step = chain.layers[-1]
+        slopes = HullMaker(step).channel_slopes
+        sums = affine.weight[0] @ _hidden_levels(chain, start)[-1] + affine.offset
+        reached = [_position(step, channel, int(sums[channel])) for channel in (wanted.winner, wanted.loser)]
+        level = int(np.rint((sum(reached) - wanted.margin) / 2))
+        score = self._solver.NumVar(-self._solver.infinity(), self._solver.infinity(), "")
+        self._goal.SetCoefficient(score, 1.0)
+        winning = int(np.clip(level + wanted.margin - step.base - 1, 0, step.levels - 1))
+        losing = int(np.clip(level - step.base, 0, step.levels - 1))
+        for channel, threshold, side in (
+            (wanted.winner, float(step.thresholds[wanted.winner][winning]), 1.0),
+            (wanted.loser, float(step.thresholds[wanted.loser][losing]) - 1, -1.0),
+        ):
+            row = self._solver.Constraint(-self._solver.infinity(), self._solver.infinity())
+            for source, weight in zip(levels, affine.weight[0][channel].astype(float).tolist(), strict=True):
+                row.SetCoefficient(source, side * weight)
+            row.SetCoefficient(score, -1.0 / max(float(slopes[channel]), _LEAST_SLOPE))
+            row.SetLb(side * (threshold - float(affine.offset[channel])))
+        return score
+
+
+def _worth(chain: Chain, start: IntArray, wanted: Overtaking) -> list[Reals]:
+    """Return what one level more of each hidden unit is worth for `wanted`, in output levels, per layer."""
+    affine, step = chain.layers[-1]
+    slopes = np.nan_to_num(HullMaker(step).channel_slopes, posinf=1.0)
+    weight = affine.weight[0].astype(float)
+    worth = [weight[wanted.winner] * slopes[wanted.winner] - weight[wanted.loser] * slopes[wanted.loser]]
+    values = _hidden_levels(chain, start)
+    for (hidden, stairs), reached in zip(chain.layers[-2::-1], values[:0:-1], strict=True):
+        rising = (reached > stairs.base) & (reached < stairs.base + stairs.levels)
+        slope = np.nan_to_num(HullMaker(stairs).channel_slopes, posinf=1.0)
+        worth.insert(0, (worth[0] * slope * rising) @ hidden.weight[0].astype(float))
+    return worth
+
+
+def _hidden_levels(chain: Chain, start: IntArray) -> list[IntArray]:
+    """Return the levels of all hidden layers at an input."""
+    values = [_levels(chain.first, chain.units.channel, _sums(chain.units, start))]
+    for affine, step in chain.layers[:-1]:
+        sums = affine.weight[0] @ values[-1] + affine.offset
+        values.append(_levels(step, np.arange(len(sums)), sums))
+    return values
+
+
+def _position(step: Step, channel: int, total: int) -> float:
+    """Return the level of an output before it is rounded."""
+    slope = float(np.nan_to_num(HullMaker(step).channel_slopes[channel], posinf=1.0))
+    level = int(_levels(step, np.array([channel]), np.array([total]))[0])
+    place = min(level - step.base, step.levels - 1)
+    return step.base + place + 0.5 + float(total - step.thresholds[channel][place]) * slope
+
+
+def _sums(units: BoxUnits, start: IntArray) -> IntArray:
+    """Return the sums of units fed by the box at an input, int64 [U]."""
+    return np.asarray((units.weight[:, 0] * start[units.inputs]).sum(axis=1) + units.offset[:, 0])
+
+
+def _levels(step: Step, channels: IntArray, sums: IntArray) -> IntArray:
+    return np.asarray(step.base + (step.thresholds[channels] <= sums[:, None]).sum(axis=1))
