@@ -1,0 +1,105 @@
+"""Dives stay in the box, find what rounding decides, and leave networks alone that are no chains of dense layers."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bvverify.network import NetworkBuilder, Step, StepNetwork
+from bvverify.queries import LevelBox, Overtaking
+from bvverify.search.attack import AttackBudget, Near, attack
+from bvverify.search.dive import Chain, DiveEffort, dive
+from tests.encode.questions import Question, questions
+from tests.search.digits import digits, edges
+
+EFFORT = DiveEffort(part=0.2, room=0.01)
+
+
+def hidden(random: np.random.Generator, layers: int) -> StepNetwork:
+    """Return a network of hidden layers of six units on eight inputs, and three outputs."""
+    builder, read = NetworkBuilder(lower=[0] * 8, upper=[9] * 8), 8
+    for width in [*[6] * layers, 3]:
+        builder.dense(random.integers(-9, 10, (width, read)).tolist(), random.integers(-20, 21, width).tolist())
+        starts = random.integers(-40, 40, (width, 1))
+        builder.step(Step(0, starts + 17 * np.arange(12)))
+        read = width
+    return builder.build()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_points_lie_in_the_box(seed: int, layers: int) -> None:
+    random = np.random.default_rng(seed)
+    network = hidden(random, layers)
+    start = random.integers(2, 8, 8)
+    box = LevelBox.of(start - 2, start + 2)
+    chain = Chain.of(network)
+    assert chain is not None
+    assert len(chain.layers) == layers
+    point = dive(chain, box, start, Overtaking(1, 0, 1), effort=EFFORT, deadline=time.monotonic() + 60)
+    if point is not None:
+        assert (point >= box.lower - 1e-6).all()
+        assert (point <= box.upper + 1e-6).all()
+
+
+def test_dives_find_violations_where_an_attack_of_no_steps_does_not() -> None:
+    """Around nothing but the middle of the box, on edges between robust and violated."""
+    network = digits().network
+    chain = Chain.of(network)
+    assert chain is not None
+    dived, plain, budget = 0, 0, AttackBudget(starts=1, sign_steps=1, smooth_steps=0, integer_steps=1)
+    violated = [edge for edge in edges(60) if edge.violated]
+    for edge in violated:
+        asked = network, edge.box, edge.question
+        first = attack(*asked, budget=budget, deadline=math.inf)
+        plain += first.witness is not None
+        assert first.nearest is not None
+        start = edge.box.allowed(first.nearest.point.astype(np.int64))
+        ways = {way[0].winner: way[0] for way in edge.question.ways()}
+        wanted = ways[first.nearest.rival]
+        point = dive(chain, edge.box, start, wanted, effort=EFFORT, deadline=time.monotonic() + 60)
+        if point is not None:
+            near = [Near(point.astype(np.float32), wanted.winner)]
+            found = attack(*asked, budget=budget, deadline=math.inf, near=near)
+            dived += found.witness is not None
+            assert found.witness is None or edge.box.contains(found.witness)
+    assert violated
+    assert dived > plain
+
+
+@given(questions())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_chains_are_dense_layers(question: Question) -> None:
+    chain = Chain.of(question.network)
+    if chain is not None:
+        nodes = question.network.nodes
+        assert 2 * (1 + len(chain.layers)) <= len(nodes)
+        assert chain.layers[-1][1] is nodes[-1].operation
+
+
+def test_no_dive_without_time() -> None:
+    network = hidden(np.random.default_rng(0), 1)
+    chain = Chain.of(network)
+    assert chain is not None
+    start = np.full(8, 4)
+    box = LevelBox.of(start - 2, start + 2)
+    assert dive(chain, box, start, Overtaking(1, 0, 1), effort=EFFORT, deadline=time.monotonic()) is None
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_lines_beside_stairs_allow_what_the_start_does(layers: int) -> None:
+    """A start that already violates is never called hopeless."""
+    random = np.random.default_rng(5)
+    for _ in range(20):
+        network = hidden(random, layers)
+        start = random.integers(2, 8, 8)
+        outputs = network.evaluate(start[None])[0]
+        first, second = (int(place) for place in np.argsort(-outputs, kind="stable")[:2])
+        if outputs[first] > outputs[second]:
+            chain = Chain.of(network)
+            assert chain is not None
+            box = LevelBox.of(start - 2, start + 2)
+            assert dive(chain, box, start, Overtaking(first, second, 1), effort=EFFORT, deadline=math.inf) is not None
