@@ -14,9 +14,11 @@ from pysmt.environment import reset_env
 
 from bvverify.bounds import LinearBounds, Rows, Slopes
 from bvverify.bounds.certificate import (
+    CASE_BITS,
     SLANT_BITS,
     STEEP_BITS,
     Certifier,
+    IntegerCases,
     IntegerMultipliers,
     IntegerRows,
     IntegerSlants,
@@ -212,7 +214,7 @@ def certificate_fault(question: SmallQuestion, bounds: LinearBounds) -> str:
             greatest = certifier.greatest(both, IntegerMultipliers(back, {}))
             if greatest is not None and ((y + sign * u).max(axis=0) << _CERTIFIED_BITS > greatest).any():
                 return "a result and its source exceed their certified bound"
-    return slanted_fault(question, hulls, certifier)
+    return slanted_fault(question, hulls, certifier) or cases_fault(question, hulls, certifier)
 
 
 def slanted_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifier) -> str:
@@ -239,6 +241,49 @@ def slanted_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certi
         reached = (sign * y << _CERTIFIED_BITS) - (flat @ spread.T << over)
         if greatest is not None and (reached.max(axis=0) > greatest).any():
             return "a unit exceeds its slanted bound"
+    return ""
+
+
+def cases_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifier) -> str:
+    """Return what is wrong with bounds case by case, by looking at what units exceed them by."""
+    network, points = question.network, question.points
+    flat = points.reshape(len(points), -1)
+    for index, node in enumerate(network.nodes):
+        if not isinstance(node.operation, Step):
+            continue
+        source = node.inputs[0]
+        u, y = (values.reshape(len(points), -1) for values in network.evaluate_values(points, (source, index + 1)))
+        units, ones = y.shape[1], np.ones(y.shape[1], dtype=np.int64)
+        slope = 1.0 / max(1, int(np.ptp(u)))
+        slant = np.tile([[3, -2][place % 2] for place in range(flat.shape[1])], (units, 1)) << SLANT_BITS - 4
+        for through, steepness, kept in ((0.0, 1.0, 0.0), (0.5, 2.0, 1.0), (2.0, 1.0, -1.0)):
+            none = {
+                other: np.zeros(
+                    (2 * units, sum(network.values[read].lower.size for read in before.inputs)), dtype=np.int64
+                )
+                for other, before in enumerate(network.nodes[:index])
+            }
+            cases = IntegerCases(
+                np.arange(units),
+                ones * int(through * slope * (1 << SLANT_BITS)),
+                slant,
+                ones * int(steepness * slope * (1 << CASE_BITS)),
+                np.stack([ones, ones]) * int(kept * slope * (1 << CASE_BITS)),
+                IntegerMultipliers(none, {}),
+                np.ones((units, units)),
+            )
+            over = _CERTIFIED_BITS - SLANT_BITS
+            own = np.eye(units, dtype=np.int64)
+            rows = IntegerRows(
+                {index + 1: own << _CERTIFIED_BITS, source: -(own * cases.through << over), 0: -(slant << over)},
+                np.zeros(units, dtype=np.int64),
+            )
+            back = {other: zeros[:units] for other, zeros in none.items()}
+            back[index] = np.zeros((units, units), dtype=np.int64)
+            greatest = certifier.greatest(rows, IntegerMultipliers(back, {}, {index + 1: cases}))
+            reached = (y << _CERTIFIED_BITS) - (u * cases.through << over) - (flat @ slant.T << over)
+            if greatest is not None and (reached.max(axis=0) > greatest).any():
+                return "a unit exceeds its bound case by case"
     return ""
 
 
