@@ -221,7 +221,9 @@ class Certifier:
         beside = np.maximum(rest * ends[0], rest * ends[1]) + np.stack([y[0] << CASE_BITS, corner])
         forms = np.zeros((cases.kept.size, self._network.values[source].lower.size), dtype=np.int64)
         forms[np.arange(len(forms)), np.tile(cases.elements, 2)] = cases.kept.reshape(-1)
-        rows = IntegerRows({source: forms, 0: np.tile(-slant, (2, 1))}, np.zeros(len(forms), dtype=np.int64))
+        start = {0: np.tile(-slant, (2, 1))}
+        _add(start, source, forms)  # the source may be the inputs themselves
+        rows = IntegerRows(start, np.zeros(len(forms), dtype=np.int64))
         coefficients, constant = self._back(rows, cases.proof)
         behind = _sum(constant, _on_box(coefficients, *_flat(self._values[0])))
         greatest = _sum(behind.reshape(2, -1), beside).max(axis=0)

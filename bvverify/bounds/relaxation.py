@@ -317,7 +317,9 @@ class Relaxation:
         places = elements.repeat(2)
         start = torch.zeros(len(places), size, device=self.device)
         start = start.scatter(1, places[:, None], kept.reshape(-1, 1))
-        rows = Rows({source: start, 0: -slant.repeat(2, 1)}, torch.zeros(len(places), device=self.device))
+        forms = {0: -slant.repeat(2, 1)}
+        _add(forms, source, start)  # the source may be the inputs themselves
+        rows = Rows(forms, torch.zeros(len(places), device=self.device))
         found, chosen = self._walk(situation, rows, given)
         intercept = (found.bound.reshape(2, -1) + beside).amax(0)
         proof = Multipliers(chosen, given.slanted, given.cased)

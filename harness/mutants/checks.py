@@ -274,10 +274,9 @@ def cases_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifi
             )
             over = _CERTIFIED_BITS - SLANT_BITS
             own = np.eye(units, dtype=np.int64)
-            rows = IntegerRows(
-                {index + 1: own << _CERTIFIED_BITS, source: -(own * cases.through << over), 0: -(slant << over)},
-                np.zeros(units, dtype=np.int64),
-            )
+            start = {index + 1: own << _CERTIFIED_BITS, 0: -(slant << over)}
+            start[source] = start.get(source, 0) - (own * cases.through << over)
+            rows = IntegerRows(start, np.zeros(units, dtype=np.int64))
             back = {other: zeros[:units] for other, zeros in none.items()}
             back[index] = np.zeros((units, units), dtype=np.int64)
             greatest = certifier.greatest(rows, IntegerMultipliers(back, {}, {index + 1: cases}))
