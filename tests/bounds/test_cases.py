@@ -24,7 +24,7 @@ SCALE = 2.0**BITS
 
 def layers(random: np.random.Generator, hidden: int) -> StepNetwork:
     """Return a random network of some hidden layers on three inputs of 0 to 3."""
-    builder = NetworkBuilder(lower=[0, 0, 0], upper=[3, 3, 3])
+    builder = NetworkBuilder(lower=[[0, 0, 0]], upper=[[3, 3, 3]])
     if random.random() < 0.2:  # a staircase of the inputs themselves
         builder.step(Step(0, np.sort(random.integers(0, 5, (3, 3)), axis=1)))
     for _ in range(hidden):
