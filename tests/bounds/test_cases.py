@@ -118,3 +118,22 @@ def test_cases_take_the_tensors_that_they_gave() -> None:
     assert len(dual.rates()) == len(dual.tensors())
     assert isinstance(again, Dual)
     assert all(first is second for first, second in zip(again.tensors(), dual.tensors(), strict=True))
+
+
+def test_what_is_kept_counts_where_staircases_read_the_inputs() -> None:
+    """y rises from 0 to 4 with x; half of the slope goes back through the layers, of which there are none."""
+    builder = NetworkBuilder(lower=[[0]], upper=[[8]])
+    builder.step(Step(0, np.array([[2, 4, 6, 8]])))
+    network = builder.build()
+    values = network.interval(network.lower, network.upper)
+    relaxation = Relaxation(NetworkHulls(network))
+    situation = relaxation.situation([values])
+    chord = behind_others(relaxation, situation)[1]
+    kept = replace(chord, kept=torch.full_like(chord.kept, 0.25), share=torch.ones_like(chord.share))
+    rows = Rows({1: torch.ones(1, 1)}, torch.zeros(1))
+    found = multipliers(relaxation, situation, replace(first_dual(relaxation, situation, rows), cases={1: kept}))
+    integer_rows = IntegerRows({1: np.full((1, 1), 1 << BITS)}, np.zeros(1, dtype=np.int64))
+    exact = Certifier(relaxation.hulls, values).greatest(integer_rows, integer_multipliers(found, SCALE))
+    assert exact is not None
+    assert int(exact[0]) >= 4 << BITS
+    assert float(relaxation.bound(situation, rows, found).bound[0]) >= 4
