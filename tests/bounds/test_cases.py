@@ -122,7 +122,7 @@ def test_cases_take_the_tensors_that_they_gave() -> None:
 
 def test_what_is_kept_counts_where_staircases_read_the_inputs() -> None:
     """y rises from 0 to 4 with x; half of the slope goes back through the layers, of which there are none."""
-    builder = NetworkBuilder(lower=[[0]], upper=[[8]])
+    builder = NetworkBuilder(lower=[[1]], upper=[[8]])
     builder.step(Step(0, np.array([[2, 4, 6, 8]])))
     network = builder.build()
     values = network.interval(network.lower, network.upper)
