@@ -12,7 +12,7 @@ from bvverify.bounds.cases import Cases, first_cases
 from bvverify.bounds.certificate import Certifier, IntegerRows
 from bvverify.bounds.descent import Dual, Effort, descend, first_dual, multipliers
 from bvverify.bounds.hull import HullMaker, NetworkHulls
-from bvverify.bounds.relaxation import Relaxation, Rows, Situation, integer_multipliers
+from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation, integer_multipliers
 from bvverify.network import ALWAYS, NEVER, NetworkBuilder, Step, StepNetwork
 from bvverify.queries import LevelBox
 from tests.bounds.test_certificate import ENDS, PATIENT
@@ -45,6 +45,12 @@ def behind_others(relaxation: Relaxation, situation: Situation) -> dict[int, Cas
     return made
 
 
+def through(relaxation: Relaxation, situation: Situation, rows: Rows, dual: Dual) -> Multipliers:
+    """Return the bounds of units that a dual stands for, and the lines of CROWN for what they leave."""
+    given = multipliers(relaxation, situation, dual)
+    return replace(given, back=relaxation.start(situation, rows, given))
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from([0.0, 0.1, 1.0]))
 @PATIENT
 def test_any_numbers_give_bounds(seed: int, hidden: int, amount: float) -> None:
@@ -64,7 +70,7 @@ def test_any_numbers_give_bounds(seed: int, hidden: int, amount: float) -> None:
     cases = {
         value: held.like(map(noisy, held.tensors())) for value, held in behind_others(relaxation, situation).items()
     }
-    found = multipliers(relaxation, situation, replace(first, cases=cases))
+    found = through(relaxation, situation, rows, replace(first, cases=cases))
     integer_rows = IntegerRows({last: row << BITS}, np.zeros(1, dtype=np.int64))
     exact = Certifier(relaxation.hulls, values).greatest(integer_rows, integer_multipliers(found, SCALE))
     assert exact is not None
@@ -131,7 +137,8 @@ def test_what_is_kept_counts_where_staircases_read_the_inputs() -> None:
     chord = behind_others(relaxation, situation)[1]
     kept = replace(chord, kept=torch.full_like(chord.kept, 0.25), share=torch.ones_like(chord.share))
     rows = Rows({1: torch.ones(1, 1)}, torch.zeros(1))
-    found = multipliers(relaxation, situation, replace(first_dual(relaxation, situation, rows), cases={1: kept}))
+    dual = replace(first_dual(relaxation, situation, rows), cases={1: kept})
+    found = through(relaxation, situation, rows, dual)
     integer_rows = IntegerRows({1: np.full((1, 1), 1 << BITS)}, np.zeros(1, dtype=np.int64))
     exact = Certifier(relaxation.hulls, values).greatest(integer_rows, integer_multipliers(found, SCALE))
     assert exact is not None
