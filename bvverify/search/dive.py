@@ -51,6 +51,10 @@ class DiveEffort:
     """How far beyond their thresholds the first layer's sums must be, in levels, for inputs will be rounded."""
 
 
+EFFORTS = tuple(DiveEffort(part, room) for part in (0.1, 0.04) for room in (0.015, 0.03))
+"""From a quick dive to a careful one."""
+
+
 @dataclass(frozen=True, eq=False)
 class Chain:
     """A network of dense layers, the last of which gives the outputs."""

@@ -14,7 +14,6 @@ from bvverify.queries import LevelBox, Robustness
 from bvverify.search.attack import AttackBudget, Near, attack
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.decision import Decision, Obstacle, Outcome, Stage
-from bvverify.search.dive import Chain, DiveEffort, dive
 from bvverify.search.ilp import OpenWay, ways_open_to_bounds
 from bvverify.search.intervals import interval_gap, proved_by_intervals
 from bvverify.search.linear import linear_bounds
@@ -36,7 +35,6 @@ _SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integ
 """For questions that bounds of the whole box leave open."""
 _ATTACK_NEAR = replace(_SECOND_ATTACK, sign_steps=0, seed=2)
 """Around the inputs where better bounds are attained."""
-_DIVES = tuple(DiveEffort(part, room) for part in (0.1, 0.04) for room in (0.015, 0.03))
 _ATTACK_DIVED = AttackBudget(starts=64, sign_steps=0, smooth_steps=0, integer_steps=300, seed=3)
 """Around what a dive found."""
 
@@ -141,7 +139,7 @@ class _Pipeline:
         return None if found.witness is None else Decision(Outcome.VIOLATED, Stage.ATTACK, witness=found.witness)
 
     def _branch(self) -> Decision | None:
-        # torch takes a while to import, and most questions are decided before.
+        # torch, and the solver of linear programs, take a while to import; most questions are decided before.
         from bvverify.search.branch import BranchBudget, Branching
 
         bounded = linear_bounds(*self._question)
@@ -182,10 +180,12 @@ class _Pipeline:
         """Attack around the inputs where bounds are attained, and around those that linear programs find."""
         if (violated := self._attacked(_ATTACK_NEAR, search.near)) is not None:
             return violated
+        from bvverify.search.dive import EFFORTS, Chain, dive
+
         network, box, _ = self._question
         chain = Chain.of(network)
         wanted = {open_.way[0].winner: open_.way[0] for open_ in search.open_ways if len(open_.way) == 1}
-        for effort in _DIVES:
+        for effort in EFFORTS:
             if chain is None or self._nearest is None or self._nearest.rival not in wanted:
                 return None
             overtaking = wanted[self._nearest.rival]
