@@ -84,7 +84,8 @@ class _Pipeline:
         self._solver, self._deadline, self._stages = solver, deadline, stages
         self._gap: int | None = None
         self._closest: float | None = None
-        self._nearest: Near | None = None
+        self._nearest: dict[int, tuple[float, Near]] = {}
+        """Per rival the least lead met, and where."""
         self._branched: Branched | None = None
         self._narrowed: list[OpenWay] | None = None
 
@@ -134,8 +135,11 @@ class _Pipeline:
 
     def _attacked(self, budget: AttackBudget, near: Sequence[Near] = ()) -> Decision | None:
         found = attack(*self._question, budget=budget, deadline=self._deadline, near=near)
-        if self._closest is None or found.closest < self._closest:
-            self._closest, self._nearest = found.closest, found.nearest
+        self._closest = found.closest if self._closest is None else min(found.closest, self._closest)
+        if (nearest := found.nearest) is not None:
+            known, _ = self._nearest.get(nearest.rival, (math.inf, nearest))
+            if found.closest < known:
+                self._nearest[nearest.rival] = found.closest, nearest
         return None if found.witness is None else Decision(Outcome.VIOLATED, Stage.ATTACK, witness=found.witness)
 
     def _branch(self) -> Decision | None:
@@ -185,16 +189,17 @@ class _Pipeline:
         network, box, _ = self._question
         chain = Chain.of(network)
         wanted = {open_.way[0].winner: open_.way[0] for open_ in search.open_ways if len(open_.way) == 1}
+        near = [self._nearest[rival] for rival in wanted.keys() & self._nearest.keys()]
+        if chain is None or not near:
+            return None
+        rival = min(near, key=lambda met: met[0])[1].rival
         for effort in EFFORTS:
-            if chain is None or self._nearest is None or self._nearest.rival not in wanted:
-                return None
-            overtaking = wanted[self._nearest.rival]
-            start = box.allowed(self._nearest.point.astype(np.int64))
-            point = dive(chain, box, start, overtaking, effort=effort, deadline=self._deadline)
+            _, nearest = self._nearest[rival]
+            start = box.allowed(nearest.point.astype(np.int64))
+            point = dive(chain, box, start, wanted[rival], effort=effort, deadline=self._deadline)
             if point is None:
                 return None
-            near = [Near(point.astype(np.float32), overtaking.winner)]
-            if (violated := self._attacked(_ATTACK_DIVED, near)) is not None:
+            if (violated := self._attacked(_ATTACK_DIVED, [Near(point.astype(np.float32), rival)])) is not None:
                 return violated
         return None
 
