@@ -69,7 +69,7 @@ class Chain:
         for value, units in box_units(network).items():
             first, rest = network.nodes[units.step].operation, network.nodes[value:]
             dense = units.weight.shape[1] == 1 and bool((units.inputs >= 0).all())
-            if not (dense and isinstance(first, Step) and len(rest) >= 2 and len(rest) % 2 == 0):
+            if not (dense and isinstance(first, Step) and first.levels and len(rest) >= 2 and len(rest) % 2 == 0):
                 continue
             layers = []
             for place, (affine, step) in enumerate(zip(rest[::2], rest[1::2], strict=True)):
@@ -77,7 +77,7 @@ class Chain:
                 if (affine.inputs, step.inputs) != ((at,), (at + 1,)):
                     break
                 match affine.operation, step.operation:
-                    case Affine() as layer, Step() as stairs if len(layer.weight) == 1:
+                    case Affine() as layer, Step() as stairs if len(layer.weight) == 1 and stairs.levels:
                         layers.append((layer, stairs))
             if 2 * len(layers) == len(rest) and network.values[value].lower.size == len(units.elements):
                 return cls(units, first, layers)
@@ -247,15 +247,17 @@ class _Program:
             slope = float(slopes[unit]) if steady else 1.0
             begin = float(thresholds[finite[0]]) - float(finite[0]) / slope if steady else 0.0
             ends = np.concatenate([[-_FAR], thresholds, [_FAR]]) - offset
-            missed = [] if first else [self._solver.NumVar(0.0, 0.0, "") for _ in range(2)]
             variable = self._solver.NumVar(0.0, 0.0, "")
             row, up = self._solver.Constraint(-_FAR, _FAR), bool(worth[unit] > 0)
             row.SetCoefficient(variable, 1.0)
-            for one, side in zip(missed, (1.0, -1.0), strict=bool(missed)):
-                row.SetCoefficient(one, side)
-                self._goal.SetCoefficient(one, -_PENALTY * abs(float(worth[unit])))
+            missed = []
             if first:
                 row.SetCoefficient(self._room, 1.0 if up else -1.0)
+            else:
+                for side in (1.0, -1.0):
+                    missed.append(self._solver.NumVar(0.0, 0.0, ""))
+                    row.SetCoefficient(missed[-1], side)
+                    self._goal.SetCoefficient(missed[-1], -_PENALTY * abs(float(worth[unit])))
             for source, weight in zip(read[unit], weights[unit].astype(float).tolist(), strict=True):
                 if weight:
                     row.SetCoefficient(source, -slope * weight)
