@@ -1,8 +1,9 @@
 """Units fed by the box: values f(max_i u_i(x)) where f is a staircase and every u_i is a sum of network inputs.
 
 For them a bound can be linear in the inputs and tighter than any line in the accumulator (Anderson et al., "Strong
-mixed-integer programming formulations for trained neural networks", 2020), because the inputs form a box.  It could be
-made for later layers as well, with the box around the values that they read; there it gained nothing.
+mixed-integer programming formulations for trained neural networks", 2020), because the inputs form a box.  With the
+box around the values that they read it gained nothing for later layers; those are bounded case by case
+(`bvverify.bounds.cases`).
 """
 
 from dataclasses import dataclass
