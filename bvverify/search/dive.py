@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ortools.linear_solver import pywraplp
+import ortools.linear_solver.pywraplp as pywraplp
 
 from bvverify.bounds.boxfed import BoxUnits, box_units
 from bvverify.bounds.hull import HullMaker
