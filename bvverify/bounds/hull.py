@@ -170,6 +170,11 @@ class NetworkHulls:
         self.envelopes = self._envelopes(network.interval(network.lower, network.upper))
         """The sides from which units are bounded by forms in the inputs."""
 
+    @cached_property
+    def fed_by_box(self) -> frozenset[int]:
+        """The staircases whose sums read the network's inputs."""
+        return frozenset(units.step for units in self.boxes.values())
+
     def around(self, values: Sequence[Bounds]) -> "NetworkHulls":
         """Return the hulls for parts of a region, given the bounds of all values on it: with envelopes of only those
         units that gain by them.

@@ -43,11 +43,10 @@ class ClaimBounds:
         assert problem.dual is not None
         assert problem.found is not None
         situation = self.relaxation.situation([problem.values])
-        fed_by_box = {units.step for units in self.relaxation.hulls.boxes.values()}
         back, cases = dict(problem.dual.back), {}
         for index in sorted(back):
             maker = self.relaxation.hulls.makers.get(index)
-            if maker is None or not maker.stairs or index in fed_by_box:
+            if maker is None or not maker.stairs or index in self.relaxation.hulls.fed_by_box:
                 continue
             lines, row = situation.lines[index], problem.found.coefficients[index + 1]
             slopes = as_tensor(np.nan_to_num(maker.slopes(len(row)), posinf=1.0))

@@ -29,7 +29,6 @@ class Tightening:
         """Prepare to bound accumulators by descents of so many steps."""
         self._bounds, self._steps = bounds, steps
         self._relaxation, self._network = bounds.relaxation, bounds.relaxation.network
-        self._fed_by_box = {units.step for units in bounds.relaxation.hulls.boxes.values()}
         self._assumed: dict[int, Assumed] = {}
 
     def tighten(self, problem: Subproblem, *, deadline: float) -> bool:
@@ -39,7 +38,7 @@ class Tightening:
         for index in sorted(problem.dual.back):
             if problem.closed or time.monotonic() > deadline:
                 break
-            if index in self._fed_by_box:
+            if index in self._relaxation.hulls.fed_by_box:
                 changed |= self._tighten_by_inputs(problem, index)
             elif index in self._relaxation.hulls.makers:
                 changed |= self._tighten_value(problem, index, deadline)

@@ -36,9 +36,8 @@ def layers(random: np.random.Generator, hidden: int) -> StepNetwork:
 
 def behind_others(relaxation: Relaxation, situation: Situation) -> dict[int, Cases]:
     """Return the lines of CROWN above all units behind the first layer, as cases."""
-    fed_by_box = {units.step for units in relaxation.hulls.boxes.values()}
     made = {}
-    for index in relaxation.hulls.makers.keys() - fed_by_box:
+    for index in relaxation.hulls.makers.keys() - relaxation.hulls.fed_by_box:
         lines = situation.lines[index]
         elements = torch.arange(lines.x.shape[2])
         made[index + 1] = first_cases(relaxation, situation, index + 1, elements, lines.above[0])
