@@ -59,6 +59,7 @@ EFFORTS = tuple(DiveEffort(part, room) for part in (0.1, 0.04) for room in (0.01
 class Chain:
     """A network of dense layers, the last of which gives the outputs."""
 
+    network: StepNetwork
     units: BoxUnits
     first: Step
     layers: list[tuple[Affine, Step]]
@@ -77,10 +78,12 @@ class Chain:
                 if (affine.inputs, step.inputs) != ((at,), (at + 1,)):
                     break
                 match affine.operation, step.operation:
-                    case Affine() as layer, Step() as stairs if len(layer.weight) == 1 and stairs.levels:
+                    case Affine() as layer, Step() as stairs if (
+                        layer.weight.shape[:2] == (1, network.values[at + 1].lower.size) and stairs.levels
+                    ):
                         layers.append((layer, stairs))
             if 2 * len(layers) == len(rest) and network.values[value].lower.size == len(units.elements):
-                return cls(units, first, layers)
+                return cls(network, units, first, layers)
         return None
 
 
@@ -146,8 +149,9 @@ class _Program:
         self._inputs = [self._solver.NumVar(float(low), float(high), "") for low, high in ends]
         self._room = self._solver.NumVar(effort.room, effort.room, "")
         self._units: list[_Unit] = []
-        levels = self._hidden(chain, start.reshape(-1), wanted)
-        self._score = self._overtake(chain, levels, start.reshape(-1), wanted)
+        reached = _reached(chain, start)
+        levels = self._hidden(chain, reached, wanted)
+        self._score = self._overtake(chain, levels, reached[-1], wanted)
 
     def promising(self) -> bool:
         """Return whether a violation is possible as long as levels are no integers."""
@@ -209,19 +213,17 @@ class _Program:
         half = len(units) // 2
         return self._solve() and self._fix(units[:half], levels[:half]) and self._fix(units[half:], levels[half:])
 
-    def _hidden(self, chain: Chain, start: IntArray, wanted: Overtaking) -> list[Any]:
+    def _hidden(self, chain: Chain, reached: list[tuple[IntArray, IntArray]], wanted: Overtaking) -> list[Any]:
         """Add all hidden units; return the levels of the last ones."""
         units = chain.units
-        worth = _worth(chain, start, wanted)
+        worth = _worth(chain, reached, wanted)
         read = [[self._inputs[place] for place in places] for places in units.inputs.tolist()]
-        sums, weights, offsets = _sums(units, start), units.weight[:, 0], units.offset[:, 0]
-        levels = self._layer(chain.first, units.channel, worth[0], sums, weights, offsets, read, first=True)
-        values = _levels(chain.first, units.channel, sums)
-        for (affine, step), worths in zip(chain.layers[:-1], worth[1:], strict=True):
-            sums, channels = affine.weight[0] @ values + affine.offset, np.arange(len(affine.offset))
+        weights, offsets = units.weight[:, 0], units.offset[:, 0]
+        levels = self._layer(chain.first, units.channel, worth[0], reached[0][1], weights, offsets, read, first=True)
+        for (affine, step), worths, (_, now) in zip(chain.layers[:-1], worth[1:], reached[1:-1], strict=True):
+            channels = np.arange(len(affine.offset))
             read = [levels for _ in channels]
-            levels = self._layer(step, channels, worths, sums, affine.weight[0], affine.offset, read, first=False)
-            values = _levels(step, channels, sums)
+            levels = self._layer(step, channels, worths, now, affine.weight[0], affine.offset, read, first=False)
         return levels
 
     def _layer(
@@ -229,7 +231,7 @@ class _Program:
         step: Step,
         channels: IntArray,
         worth: Reals,
-        sums: IntArray,
+        now: IntArray,
         weights: IntArray,
         offsets: IntArray,
         read: list[list[Any]],
@@ -237,7 +239,7 @@ class _Program:
         first: bool,
     ) -> list[Any]:
         """Add the units of one layer; return their levels."""
-        slopes, now = HullMaker(step).channel_slopes[channels], _levels(step, channels, sums)
+        slopes = HullMaker(step).channel_slopes[channels]
         levels = []
         for unit, channel in enumerate(channels.tolist()):
             offset, level = float(offsets[unit]), int(now[unit])
@@ -270,14 +272,16 @@ class _Program:
             levels.append(variable)
         return levels
 
-    def _overtake(self, chain: Chain, levels: list[Any], start: IntArray, wanted: Overtaking) -> Any:
+    def _overtake(self, chain: Chain, levels: list[Any], outputs: tuple[IntArray, IntArray], wanted: Overtaking) -> Any:
         """Let the winner and the loser be on their sides of the boundaries of the level at which the winner most nearly
         wins; return by how many levels both are beyond.
         """
         affine, step = chain.layers[-1]
         slopes = HullMaker(step).channel_slopes
-        sums = affine.weight[0] @ _hidden_levels(chain, start)[-1] + affine.offset
-        reached = [_position(step, channel, int(sums[channel])) for channel in (wanted.winner, wanted.loser)]
+        sums, now = outputs
+        reached = [
+            _position(step, channel, int(sums[channel]), int(now[channel])) for channel in (wanted.winner, wanted.loser)
+        ]
         level = int(np.rint((sum(reached) - wanted.margin) / 2))
         score = self._solver.NumVar(-self._solver.infinity(), self._solver.infinity(), "")
         self._goal.SetCoefficient(score, 1.0)
@@ -295,41 +299,29 @@ class _Program:
         return score
 
 
-def _worth(chain: Chain, start: IntArray, wanted: Overtaking) -> list[Reals]:
+def _worth(chain: Chain, reached: list[tuple[IntArray, IntArray]], wanted: Overtaking) -> list[Reals]:
     """Return what one level more of each hidden unit is worth for `wanted`, in output levels, per layer."""
     affine, step = chain.layers[-1]
     slopes = np.nan_to_num(HullMaker(step).channel_slopes, posinf=1.0)
     weight = affine.weight[0].astype(float)
     worth = [weight[wanted.winner] * slopes[wanted.winner] - weight[wanted.loser] * slopes[wanted.loser]]
-    values = _hidden_levels(chain, start)
-    for (hidden, stairs), reached in zip(chain.layers[-2::-1], values[:0:-1], strict=True):
-        rising = (reached > stairs.base) & (reached < stairs.base + stairs.levels)
+    for (hidden, stairs), (_, now) in zip(chain.layers[-2::-1], reached[-2:0:-1], strict=True):
+        rising = (now > stairs.base) & (now < stairs.base + stairs.levels)
         slope = np.nan_to_num(HullMaker(stairs).channel_slopes, posinf=1.0)
         worth.insert(0, (worth[0] * slope * rising) @ hidden.weight[0].astype(float))
     return worth
 
 
-def _hidden_levels(chain: Chain, start: IntArray) -> list[IntArray]:
-    """Return the levels of all hidden layers at an input."""
-    values = [_levels(chain.first, chain.units.channel, _sums(chain.units, start))]
-    for affine, step in chain.layers[:-1]:
-        sums = affine.weight[0] @ values[-1] + affine.offset
-        values.append(_levels(step, np.arange(len(sums)), sums))
-    return values
+def _reached(chain: Chain, start: IntArray) -> list[tuple[IntArray, IntArray]]:
+    """Return the sums and the levels of all layers at an input, the outputs last; int64 of one element per unit."""
+    first, network = chain.units, chain.network
+    wanted = [network.nodes[first.step].inputs[0], *range(first.value, len(network.values))]
+    sums, *values = (value.reshape(-1) for value in network.evaluate_values(start[None], wanted))
+    return list(zip([sums[first.sums[:, 0]], *values[1::2]], values[::2], strict=True))
 
 
-def _position(step: Step, channel: int, total: int) -> float:
-    """Return the level of an output before it is rounded."""
+def _position(step: Step, channel: int, total: int, level: int) -> float:
+    """Return an output before it is rounded, in levels."""
     slope = float(np.nan_to_num(HullMaker(step).channel_slopes[channel], posinf=1.0))
-    level = int(_levels(step, np.array([channel]), np.array([total]))[0])
     place = min(level - step.base, step.levels - 1)
     return step.base + place + 0.5 + float(total - step.thresholds[channel][place]) * slope
-
-
-def _sums(units: BoxUnits, start: IntArray) -> IntArray:
-    """Return the sums of units fed by the box at an input, int64 [U]."""
-    return np.asarray((units.weight[:, 0] * start[units.inputs]).sum(axis=1) + units.offset[:, 0])
-
-
-def _levels(step: Step, channels: IntArray, sums: IntArray) -> IntArray:
-    return np.asarray(step.base + (step.thresholds[channels] <= sums[:, None]).sum(axis=1))
