@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from bvverify.bounds.boxfed import BoxUnits
 from bvverify.bounds.envelope import Envelope, Side
+from bvverify.bounds.groups import Groups, lifting_sums
 from bvverify.bounds.hull import Hull, NetworkHulls, sums_between
+from bvverify.errors import InternalError
 from bvverify.network import Affine, Gather, IntArray, Max, Product
 
 SLANT_BITS = 20
@@ -65,6 +67,8 @@ class IntegerMultipliers:
     slanted: Mapping[Side, IntegerSlants]
     cased: Mapping[int, "IntegerCases"] = field(default_factory=dict)
     """Per value whose units are bounded case by case."""
+    joined: Mapping[int, "IntegerJoint"] = field(default_factory=dict)
+    """Per value whose units are bounded together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +89,22 @@ class IntegerCases:
     """Of the forms of the first case, then those of the second: 2 * J rows in units of 2**-CASE_BITS."""
     share: Reals
     """How much of each coefficient goes through these bounds, [N, J] in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerJoint:
+    """Joint bounds of groups of units (`bvverify.bounds.joint`), for rows whose coefficients in a group add up to
+    `size`, float [G]; others take as many times as much of everything.
+
+    `slant` int64 [G, P] and `steepness` int64 [T, C, F], not negative, in the units of the rows; how much of each
+    coefficient goes through the bounds, float [N, G] in [0, 1].
+    """
+
+    groups: Groups
+    size: Reals
+    slant: IntArray
+    steepness: IntArray
+    share: Reals
 
 
 class Certifier:
@@ -117,6 +137,10 @@ class Certifier:
         for value in range(max(held), 0, -1):
             if (row := held.pop(value, None)) is None:
                 continue
+            if value in multipliers.joined:
+                row, part, constant = self._jointly(row, multipliers.joined[value])
+                total = _sum(total, constant)
+                _add(held, 0, part)
             slanted = [(side, multipliers.slanted[side]) for side in multipliers.slanted if side[0] == value]
             for side, slants in slanted:
                 row, part, constant = self._slanted(self._hulls.envelopes[side], row, slants)
@@ -183,6 +207,54 @@ class Certifier:
         left = row.copy()
         left[:, units.elements] -= sign * (part << SLANT_BITS)
         return left, spread, constant
+
+    def _jointly(self, row: IntArray, joint: IntegerJoint) -> tuple[IntArray, IntArray, IntArray]:
+        """Return what is left of the rows, what joint bounds make of the rest in the inputs, and the constant."""
+        groups = joint.groups
+        box = self._hulls.envelopes[groups.value, 1].units
+        beyond = lifting_sums(self._network, box, self._values)[groups.units] & ~groups.lifted
+        if beyond[groups.sign != 0].any():
+            raise InternalError("bounds: units that are bounded together may rise where no case of theirs does")
+        over = np.maximum(groups.sign * row[:, groups.elements], 0)
+        _check(_largest(over), _EXACT_INT // _EXACT_FLOAT)
+        part = np.floor(over * np.clip(joint.share, 0, 1)[..., None]).astype(np.int64)
+        factor = part.sum(axis=2) / joint.size
+        hull, _ = self._hulls.box_hull(box, *sums_between(self._network, box, self._values))
+        spread = np.zeros((len(row), self._network.values[0].lower.size), dtype=np.int64)
+        constant = np.zeros(len(row), dtype=np.int64)
+        for group, inputs in enumerate(groups.inputs):
+            read = inputs >= 0
+            for index in np.flatnonzero(factor[:, group]).tolist():
+                coefficients, times = part[index, group], float(factor[index, group])
+                slant = np.rint(times * joint.slant[group, read]).astype(np.int64)
+                greatest = self._joint_intercept(joint, group, hull, coefficients, slant, times)
+                constant[index] = _sum(constant[index : index + 1], greatest)[0]
+                spread[index, inputs[read]] = _sum(spread[index, inputs[read]], slant)
+        left = row.copy()
+        for place, elements in enumerate(groups.elements.T):
+            left[:, elements] -= (groups.sign * part)[..., place]
+        return left, spread, constant
+
+    def _joint_intercept(
+        self, joint: IntegerJoint, group: int, hull: Hull, coefficients: IntArray, slant: IntArray, times: float
+    ) -> IntArray:
+        """Return k, int64 [1], such that slant . x + k is a bound of a group's units, with coefficients [C] and the
+        sign, in every case of theirs; their lines are so many times as steep as they are given.
+        """
+        groups = joint.groups
+        inputs = groups.inputs[group][groups.inputs[group] >= 0]
+        low, high = (end[inputs] for end in _flat(self._values[0]))
+        cases = groups.group == group
+        steepness = np.rint(times * joint.steepness[cases]).astype(np.int64).clip(0) * groups.steep[cases]
+        sign, units = groups.sign[group], groups.units[group]
+        x, y = (sign * points[groups.points[cases].transpose(2, 0, 1), units] for points in (hull.x, hull.y))
+        total = steepness.sum(axis=2)
+        _check(_largest(coefficients) * _largest(y) + _largest(total) * _largest(x), len(units) + 4)
+        corners = (coefficients * y - total * x).max(axis=0).sum(axis=1)
+        steepness = steepness.reshape(len(steepness), -1)
+        form = _sum(_product(steepness, groups.weight[group, ..., : len(inputs)].reshape(-1, len(inputs))), -slant)
+        beside = _sum(corners, _times(steepness, groups.offset[group].reshape(-1)))
+        return np.asarray(_sum(beside, _on_box(form, low, high)).max(keepdims=True))
 
     def _case_by_case(
         self, value: int, row: IntArray, cases: IntegerCases, held: dict[int, IntArray]

@@ -15,10 +15,12 @@ from torch import Tensor
 from bvverify.bounds.cases import Cases, cased
 from bvverify.bounds.cases import scales as scales_of_cases
 from bvverify.bounds.envelope import Side
+from bvverify.bounds.joint import Joint
 from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation, Slanted
 
 _RATE_BACK, _RATE_SLANT, _RATE_SHARE, _RATE_UNDER = 0.1, 0.5, 0.1, 0.6
 _RATE_THROUGH, _RATE_CASE_SLANT, _RATE_KEPT, _RATE_CASE_SHARE = 0.06, 0.3, 0.3, 0.03
+_RATE_JOINT_SLANT, _RATE_COMMON, _RATE_OWN, _RATE_JOINT_SHARE = 0.4, 0.2, 0.1, 0.05
 _FIRST_FACTOR = 0.3
 _MOMENTA = (0.5, 0.9)
 
@@ -91,6 +93,8 @@ class Dual:
     slants: dict[Side, Slants]
     cases: dict[int, Cases] = field(default_factory=dict)
     """Per value; for one row only."""
+    joints: dict[int, Joint] = field(default_factory=dict)
+    """Per value."""
 
     @classmethod
     def stack(cls, duals: Sequence["Dual"]) -> "Dual":
@@ -102,15 +106,16 @@ class Dual:
 
     def tensors(self) -> list[Tensor]:
         """Return what descents move."""
-        parts = [held.tensors() for held in self.slants.values()] + [held.tensors() for held in self.cases.values()]
-        return [*self.back.values(), *(tensor for part in parts for tensor in part)]
+        parts: list[Slants | Cases | Joint] = [*self.slants.values(), *self.cases.values(), *self.joints.values()]
+        return [*self.back.values(), *(tensor for part in parts for tensor in part.tensors())]
 
     def like(self, tensors: Iterable[Tensor]) -> "Dual":
         """Return the same with other tensors."""
         given = iter(tensors)
         back = {index: next(given) for index in self.back}
         slants = {side: Slants(*(next(given) for _ in range(4))) for side in self.slants}
-        return Dual(back, slants, {value: cases.like(given) for value, cases in self.cases.items()})
+        cases = {value: held.like(given) for value, held in self.cases.items()}
+        return Dual(back, slants, cases, {value: held.like(given) for value, held in self.joints.items()})
 
     def rates(self) -> list[float]:
         """Return the rate of each tensor."""
@@ -120,6 +125,8 @@ class Dual:
         for cases in self.cases.values():
             rates += [_RATE_THROUGH, _RATE_CASE_SLANT, _RATE_THROUGH, _RATE_KEPT, _RATE_CASE_SHARE]
             rates += [_RATE_BACK for _ in cases.below]
+        for _ in self.joints:
+            rates += [_RATE_JOINT_SLANT, _RATE_COMMON, _RATE_OWN, _RATE_JOINT_SHARE]
         return rates
 
     def row(self, index: int) -> "Dual":
@@ -171,7 +178,11 @@ def slanted(relaxation: Relaxation, situation: Situation, slants: dict[Side, Sla
 def multipliers(relaxation: Relaxation, situation: Situation, dual: Dual) -> Multipliers:
     """Return a dual as the multipliers that it stands for."""
     bounds = slanted(relaxation, situation, dual.slants)
-    return Multipliers(dual.back, bounds, cased(relaxation, situation, dual.cases, bounds))
+    joints = {
+        value: joint.around(situation.middle, situation.radius, situation.envelopes[value, 1].hull)
+        for value, joint in dual.joints.items()
+    }
+    return Multipliers(dual.back, bounds, cased(relaxation, situation, dual.cases, bounds), joints)
 
 
 def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dual, effort: Effort) -> Descended:
@@ -233,7 +244,7 @@ class Assumed:
             side: replace(proof.slanted[side], share=share.clamp(0, 1) * situation.envelopes[side].gains)
             for side, share in self.shares.items()
         }
-        return Multipliers(back, slanted, proof.cased)
+        return Multipliers(back, slanted, proof.cased, proof.joined)
 
 
 def first_assumed(relaxation: Relaxation, situation: Situation, rows: Rows, proof: Dual) -> Assumed:
@@ -319,7 +330,7 @@ def _scales(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
             torch.ones_like(held.share),
         )
     cases = {value: scales_of_cases(relaxation, situation, value, held) for value, held in start.cases.items()}
-    return Dual(back, slants, cases)
+    return Dual(back, slants, cases, {value: held.scales() for value, held in start.joints.items()})
 
 
 def _chosen(better: Tensor, new: Dual, old: Dual) -> Dual:

@@ -27,11 +27,13 @@ from bvverify.bounds.certificate import (
     SLANT_BITS,
     STEEP_BITS,
     IntegerCases,
+    IntegerJoint,
     IntegerMultipliers,
     IntegerSlants,
 )
 from bvverify.bounds.envelope import FEW_INPUTS, Envelope, Side
 from bvverify.bounds.hull import POINTS, NetworkHulls, raised, sums_between
+from bvverify.bounds.joint import Joined
 from bvverify.errors import InternalError
 from bvverify.network import Affine, Gather, IntArray, Max, Product
 
@@ -74,11 +76,12 @@ class Multipliers:
     back: dict[int, Tensor]
     slanted: dict[Side, Slanted] = field(default_factory=dict)
     cased: dict[int, "Cased"] = field(default_factory=dict)
+    joined: dict[int, Joined] = field(default_factory=dict)
     below: dict[int, Tensor] = field(default_factory=dict)
     """Slopes [N, elements] of lines below, for nodes that have no multipliers, where CROWN's are not wanted."""
 
     def for_each(self, count: int) -> "Multipliers":
-        """Return the bounds of units that one row goes through as those of so many rows."""
+        """Return the bounds of single units that one row goes through as those of so many rows."""
         slanted = {side: replace(held, share=held.share.expand(count, -1)) for side, held in self.slanted.items()}
         cased = {value: replace(held, share=held.share.expand(count, -1)) for value, held in self.cased.items()}
         return Multipliers({}, slanted, cased)
@@ -143,6 +146,8 @@ class Enveloped:
     x: Tensor
     """[S, U, segments, 2]: the corners, with the envelope's sign."""
     y: Tensor
+    hull: tuple[Tensor, Tensor]
+    """[S, POINTS, U]: the points of the hull of the staircase and the greatest sum, x and y, without the sign."""
     gains: Tensor
     """[S, U]: whether a slanted bound may be tighter than lines in the sums; 0 or 1."""
     slope: Tensor
@@ -284,7 +289,7 @@ class Relaxation:
         """Return the multipliers that CROWN would choose (Zhang et al., NeurIPS 2018) for what the given bounds of
         units leave.
         """
-        return self._walk(situation, rows, Multipliers({}, given.slanted, given.cased))[1]
+        return self._walk(situation, rows, Multipliers({}, given.slanted, given.cased, given.joined))[1]
 
     def bound(self, situation: Situation, rows: Rows, multipliers: Multipliers) -> Bounded:
         """Return upper bounds of the rows."""
@@ -334,6 +339,10 @@ class Relaxation:
             if (row := held.pop(value, None)) is None:
                 continue
             met[value] = row = row.clone()  # so that its gradient is that of what follows alone
+            if value in given.joined:
+                row, constant, forms = given.joined[value].through(row)
+                total = total + constant
+                _add(held, 0, forms)
             left = row
             for side in ((value, 1), (value, -1)):
                 if side in given.slanted:
@@ -449,7 +458,8 @@ class Relaxation:
             sums_between(self.network, box, [(low, high) for low, high in problem])
             for problem in zip(*(zip(*end, strict=True) for end in ends), strict=True)
         ]
-        lines = [raised(*self.hulls.box_hull(box, *pair)) for pair in between]
+        hulls = [self.hulls.box_hull(box, *pair) for pair in between]
+        lines = [raised(*hull) for hull in hulls]
         corners = [self.hulls.corners(envelope, *pair) for pair in between]
         few = box.inputs.shape[1] <= FEW_INPUTS
         best = torch.tensor(most.argmax(axis=2), device=self.device)
@@ -464,6 +474,10 @@ class Relaxation:
             self._tensor((high - low) / 2),
             self._tensor(np.stack([corner.x for corner in corners])),
             self._tensor(np.stack([corner.y for corner in corners])),
+            (
+                self._tensor(np.stack([hull.x for hull, _ in hulls])),
+                self._tensor(np.stack([hull.y for hull, _ in hulls])),
+            ),
             self._tensor(np.stack([line.rises > 0 if few else line.late for line in lines])),
             self._tensor(slope),
             sign * self._tensor(np.stack([line.chord for line in lines]))[..., None] * chosen,
@@ -504,7 +518,17 @@ def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers
         )
         for value, held in found.cased.items()
     }
-    return IntegerMultipliers(back, slanted, cased)
+    joined = {
+        value: IntegerJoint(
+            held.units.groups,
+            held.units.size.sum(1).numpy().astype(np.float64) * factor,
+            rounded(held.slant[0], factor),
+            rounded(held.steepness[0], factor).clip(0),
+            held.share.detach().numpy(),
+        )
+        for value, held in found.joined.items()
+    }
+    return IntegerMultipliers(back, slanted, cased, joined)
 
 
 def _along(rows: Tensor, point: Tensor) -> Tensor:

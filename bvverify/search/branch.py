@@ -207,7 +207,9 @@ class _Search:
     def deepen_root(self) -> None:
         """Bound the whole box again, units of later layers case by case."""
         root = self._root
-        if not root.closed and not self._task.over() and self._bounds.add_cases(root):
+        if root.closed or self._task.over():
+            return
+        if self._bounds.add_joints(root) | self._bounds.add_cases(root):
             self._descend([root], self._budget.case_steps, first=1.0)
         self._narrow_root(worthwhile=_LEAST)
 

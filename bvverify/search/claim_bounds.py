@@ -9,7 +9,9 @@ from torch import Tensor
 
 from bvverify.bounds.cases import FIRST_SHARE, first_cases
 from bvverify.bounds.certificate import Certifier, IntegerRows
-from bvverify.bounds.descent import Descended, Dual, Effort, descend, first_dual, multipliers
+from bvverify.bounds.descent import Descended, Dual, Effort, descend, first_dual, multipliers, slanted
+from bvverify.bounds.groups import groups_of
+from bvverify.bounds.joint import Joint, JointUnits
 from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, integer_multipliers
 from bvverify.network import IntArray
 from bvverify.search.claims import Claim
@@ -60,6 +62,33 @@ class ClaimBounds:
             back[index] = back[index] * left
         problem.dual = replace(problem.dual, back=back, cases=cases)
         return bool(cases)
+
+    def add_joints(self, problem: Subproblem) -> bool:
+        """Let units that read the same few inputs be bounded together; return whether there are any."""
+        assert problem.dual is not None
+        assert problem.found is not None
+        relaxation = self.relaxation
+        situation, joints = relaxation.situation([problem.values]), {}
+        with torch.no_grad():
+            single = slanted(relaxation, situation, problem.dual.slants)
+        for value in sorted({value for value, _ in single} & problem.found.coefficients.keys()):
+            row = problem.found.coefficients[value]
+            groups = groups_of(relaxation.hulls, value, problem.values, row.numpy())
+            if groups is None:
+                continue
+            slope, inputs = situation.envelopes[value, 1].slope[0], situation.middle.shape[1]
+            units = JointUnits.of(groups, row, slope, network_inputs=inputs)
+            above, below = (single[value, sign].slant[0][torch.tensor(groups.units)] for sign in (1, -1))
+            joints[value] = Joint.first(units, torch.where(units.sign[..., None] > 0, above, below))
+        if joints:
+            dual = replace(problem.dual, joints=joints)
+            given = multipliers(relaxation, situation, dual)
+            with torch.no_grad():
+                start = relaxation.start(situation, self.rows(1), given)
+            first = min(joints)
+            back = {index: start[index] if index < first else held for index, held in dual.back.items()}
+            problem.dual = replace(dual, back=back)
+        return bool(joints)
 
     def descend(self, problems: list[Subproblem], effort: Effort) -> dict[int, Tensor]:
         """Lower the bounds of sub-problems, and close those that integers exclude; return the values [N, elements] at
