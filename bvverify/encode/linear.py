@@ -61,6 +61,36 @@ def encode_way(
     return LinearEncoding(encoder.rows.program(), np.array([element.variable for element in elements], dtype=np.int64))
 
 
+@dataclass(frozen=True, eq=False)
+class FormEncoding:
+    """Linear forms in one value of a network as variables of a program whose solutions are the inputs of a box."""
+
+    encoding: LinearEncoding
+    forms: list[int]
+    """The variables that equal the forms."""
+    least: int
+    """A variable that exceeds neither any of the forms nor 0."""
+
+
+def encode_forms(
+    network: StepNetwork, box: LevelBox, value: int, rows: IntArray, constants: IntArray, *, values: Sequence[Bounds]
+) -> FormEncoding:
+    """Return the program for the forms rows . value + constants, int64 [N, elements] and [N], on `box`.
+
+    `values` and errors as in `encode_way`.
+    """
+    encoder = _Encoder(network, values)
+    inputs = encoder.inputs(box)
+    elements = encoder.value(value, inputs, np.flatnonzero(rows.any(axis=0)).tolist())
+    forms = []
+    least = encoder.rows.variable(-INT64_LIMIT // 8, 0)
+    for row, constant in zip(rows.tolist(), constants.tolist(), strict=True):
+        forms.append(encoder.rows.equal(elements, row, constant))
+        encoder.rows.row({forms[-1]: 1, least: -1}, least=0)
+    variables = np.array([element.variable for element in inputs], dtype=np.int64)
+    return FormEncoding(LinearEncoding(encoder.rows.program(), variables), forms, least)
+
+
 @dataclass(frozen=True)
 class _Element:
     """One integer of the network: a variable of the program, or a number where `variable` is -1."""
@@ -105,6 +135,21 @@ class _Rows:
         self.sparse_row(
             np.array(columns, dtype=np.int64), np.array(coefficients, dtype=np.int64), least=least, most=most
         )
+
+    def equal(self, elements: Sequence[_Element], row: Sequence[int], constant: int) -> int:
+        """Return a variable that equals row . elements + constant."""
+        terms: dict[int, int] = {}
+        least = most = 0
+        for element, factor in zip(elements, row, strict=True):
+            if element.variable < 0:
+                constant += factor * element.number
+            elif factor:
+                terms[element.variable] = terms.get(element.variable, 0) + factor
+                ends = factor * self.lower[element.variable], factor * self.upper[element.variable]
+                least, most = least + min(ends), most + max(ends)
+        form = self.variable(constant + least, constant + most, implied=True)
+        self.row({**terms, form: -1}, least=-constant, most=-constant)
+        return form
 
     def compare(self, greater: _Element, smaller: _Element, margin: int) -> None:
         """Demand greater - smaller >= margin."""
@@ -158,17 +203,22 @@ class _Encoder:
 
     def outputs(self, inputs: list[_Element], wanted: Sequence[int]) -> dict[int, _Element]:
         """Return the output elements in `wanted`, and write the rows that define them."""
-        needed = self._needed(wanted)
-        values = [inputs]
-        for index, node in enumerate(self._network.nodes):
-            values.append(self._apply(index + 1, node, [values[source] for source in node.inputs], needed[index + 1]))
-        return {output: values[-1][output] for output in wanted}
+        elements = self.value(len(self._network.nodes), inputs, wanted)
+        return {output: elements[output] for output in wanted}
 
-    def _needed(self, wanted: Sequence[int]) -> list[_Mask]:
-        """Return, per value, which elements the wanted outputs depend on."""
+    def value(self, value: int, inputs: list[_Element], wanted: Sequence[int]) -> list[_Element]:
+        """Return the elements of a value, and write the rows that define those in `wanted`."""
+        needed = self._needed(value, wanted)
+        values = [inputs]
+        for index, node in enumerate(self._network.nodes[:value]):
+            values.append(self._apply(index + 1, node, [values[source] for source in node.inputs], needed[index + 1]))
+        return values[value]
+
+    def _needed(self, value: int, wanted: Sequence[int]) -> list[_Mask]:
+        """Return, per value, which elements the wanted ones of a value depend on."""
         needed = [np.zeros(len(lower), dtype=np.bool_) for lower, _ in self._values]
-        needed[-1][list(wanted)] = True
-        for index in range(len(self._network.nodes) - 1, -1, -1):
+        needed[value][list(wanted)] = True
+        for index in range(value - 1, -1, -1):
             node, result = self._network.nodes[index], needed[index + 1]
             fixed = self._values[index + 1][0] == self._values[index + 1][1]
             for source, reads in zip(node.inputs, _reads(node, result & ~fixed, self._values), strict=True):

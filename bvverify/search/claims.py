@@ -47,6 +47,43 @@ def claim(network: StepNetwork, values: Sequence[Bounds], overtaking: Overtaking
 
 
 @dataclass(frozen=True, eq=False)
+class Boundaries:
+    """An overtaking happens if, for some level of the outputs, the winner's accumulator reaches it and the loser's does
+    not: at one of L levels neither of the two forms rows . value + constants is negative.
+    """
+
+    value: int
+    rows: IntArray
+    """int64 [2, elements]"""
+    constants: IntArray
+    """int64 [L, 2]"""
+    unit: float
+    """About how much of either form is one output level."""
+
+
+def boundaries(network: StepNetwork, overtaking: Overtaking) -> Boundaries | None:
+    """Return the boundaries of the levels of a network's last layer, None if that is no dense one with a staircase."""
+    if (last := _last_layer(network)) is None:
+        return None
+    rival, label, margin = overtaking
+    weights, spacings = _level_weights(last.step)
+    offset, base = last.affine.offset, last.step.base
+    ends = [
+        (last.threshold(rival, level + margin), last.threshold(label, level + 1) - 1)
+        for level in range(base, base + last.step.levels + 1)
+    ]
+    kept = [(reach, stay) for reach, stay in ends if -INT64_LIMIT < reach < INT64_LIMIT > stay + 1 > -INT64_LIMIT]
+    if not kept:
+        return None
+    constants = [
+        (weights[rival] * (int(offset[rival]) - reach), weights[label] * (stay - int(offset[label])))
+        for reach, stay in kept
+    ]
+    rows = np.stack([weights[rival] * last.affine.weight[0, rival], -weights[label] * last.affine.weight[0, label]])
+    return Boundaries(last.source, rows, np.array(constants), max(1.0, weights[rival] * spacings[rival]))
+
+
+@dataclass(frozen=True, eq=False)
 class _LastLayer:
     """A dense layer and its staircase at the end of a network."""
 

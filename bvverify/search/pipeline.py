@@ -10,7 +10,7 @@ import numpy as np
 
 from bvverify.errors import InternalError, UsageError
 from bvverify.network import Affine, IntArray, StepNetwork
-from bvverify.queries import LevelBox, Robustness
+from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.attack import AttackBudget, Near, attack
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.decision import Decision, Obstacle, Outcome, Stage
@@ -181,27 +181,48 @@ class _Pipeline:
         return self._attacked(replace(_SECOND_ATTACK, rivals=tuple(sorted(rivals))))
 
     def _attacked_near(self, search: "Branching") -> Decision | None:
-        """Attack around the inputs where bounds are attained, and around those that linear programs find."""
+        """Attack around the inputs where bounds are attained, and with linear or integer programs."""
         if (violated := self._attacked(_ATTACK_NEAR, search.near)) is not None:
             return violated
+        wanted = {open_.way[0].winner: open_.way[0] for open_ in search.open_ways if len(open_.way) == 1}
+        near = [self._nearest[rival] for rival in wanted.keys() & self._nearest.keys()]
+        if not near:
+            return None
+        way = wanted[min(near, key=lambda met: met[0])[1].rival]
+        return self._dived(way) or self._looked_around(way)
+
+    def _dived(self, wanted: Overtaking) -> Decision | None:
         from bvverify.search.dive import EFFORTS, Chain, dive
 
         network, box, _ = self._question
         chain = Chain.of(network)
-        wanted = {open_.way[0].winner: open_.way[0] for open_ in search.open_ways if len(open_.way) == 1}
-        near = [self._nearest[rival] for rival in wanted.keys() & self._nearest.keys()]
-        if chain is None or not near:
+        if chain is None:
             return None
-        rival = min(near, key=lambda met: met[0])[1].rival
         for effort in EFFORTS:
-            _, nearest = self._nearest[rival]
-            start = box.allowed(nearest.point.astype(np.int64))
-            point = dive(chain, box, start, wanted[rival], effort=effort, deadline=self._deadline)
+            point = dive(chain, box, self._start(wanted), wanted, effort=effort, deadline=self._deadline)
             if point is None:
                 return None
-            if (violated := self._attacked(_ATTACK_DIVED, [Near(point.astype(np.float32), rival)])) is not None:
+            near = [Near(point.astype(np.float32), wanted.winner)]
+            if (violated := self._attacked(_ATTACK_DIVED, near)) is not None:
                 return violated
         return None
+
+    def _looked_around(self, wanted: Overtaking) -> Decision | None:
+        from bvverify.search.neighbourhood import NeighbourhoodEffort, Neighbourhoods
+
+        neighbourhoods = Neighbourhoods.of(*self._question, wanted)
+        if neighbourhoods is None:
+            return None
+        until = time.monotonic() + _SHARE * self._left()
+        witness = neighbourhoods.search(self._start(wanted), NeighbourhoodEffort(), deadline=until)
+        return None if witness is None else Decision(Outcome.VIOLATED, Stage.ATTACK, witness=witness)
+
+    def _start(self, wanted: Overtaking) -> IntArray:
+        """Return the input of the box at which the winner has been nearest to overtaking."""
+        _, box, _ = self._question
+        _, nearest = self._nearest[wanted.winner]
+        start: IntArray = box.allowed(nearest.point.astype(np.int64)[None])[0]
+        return start
 
     def _reads_few_inputs(self) -> bool:
         network, _, _ = self._question

@@ -57,7 +57,7 @@ def test_dives_find_violations_where_an_attack_of_no_steps_does_not() -> None:
         first = attack(*asked, budget=budget, deadline=math.inf)
         plain += first.witness is not None
         assert first.nearest is not None
-        start = edge.box.allowed(first.nearest.point.astype(np.int64))
+        start = edge.box.allowed(first.nearest.point.astype(np.int64)[None])[0]
         ways = {way[0].winner: way[0] for way in edge.question.ways()}
         wanted = ways[first.nearest.rival]
         point = dive(chain, edge.box, start, wanted, effort=EFFORT, deadline=time.monotonic() + 60)
