@@ -18,6 +18,7 @@ import numpy as np
 from bvverify.bounds.boxfed import box_units
 from bvverify.bounds.envelope import FEW_INPUTS
 from bvverify.encode.linear import encode_forms
+from bvverify.errors import NotLinear
 from bvverify.network import IntArray, StepNetwork
 from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.claims import Boundaries, boundaries
@@ -117,7 +118,10 @@ class Neighbourhoods:
         part = LevelBox(low.reshape(shape), high.reshape(shape), missing[np.isin(missing[:, 0], free)])
         wanted, values = self._wanted, self._network.interval(part.lower, part.upper)
         constants = wanted.constants[best.level]
-        program = encode_forms(self._network, part, wanted.value, wanted.rows, constants, values=values)
+        try:
+            program = encode_forms(self._network, part, wanted.value, wanted.rows, constants, values=values)
+        except NotLinear:
+            return None
         inputs = program.encoding.inputs
         hint = dict(zip(inputs[free].tolist(), best.point.reshape(-1)[free].tolist(), strict=True))
         objective = dict.fromkeys(program.forms, 1) | ({program.least: _URGENT} if aiming else {})
