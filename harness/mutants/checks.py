@@ -19,11 +19,13 @@ from bvverify.bounds.certificate import (
     STEEP_BITS,
     Certifier,
     IntegerCases,
+    IntegerJoint,
     IntegerMultipliers,
     IntegerRows,
     IntegerSlants,
 )
 from bvverify.bounds.envelope import Envelope
+from bvverify.bounds.groups import groups_of
 from bvverify.bounds.hull import NetworkHulls
 from bvverify.bounds.linear import PRECISIONS
 from bvverify.bounds.lines import SHIFT, step_lines
@@ -214,7 +216,8 @@ def certificate_fault(question: SmallQuestion, bounds: LinearBounds) -> str:
             greatest = certifier.greatest(both, IntegerMultipliers(back, {}))
             if greatest is not None and ((y + sign * u).max(axis=0) << _CERTIFIED_BITS > greatest).any():
                 return "a result and its source exceed their certified bound"
-    return slanted_fault(question, hulls, certifier) or cases_fault(question, hulls, certifier)
+    others = (slanted_fault, cases_fault, joint_fault)
+    return next((fault for look in others if (fault := look(question, hulls, certifier))), "")
 
 
 def slanted_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifier) -> str:
@@ -283,6 +286,42 @@ def cases_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifi
             reached = (y << _CERTIFIED_BITS) - (u * cases.through << over) - (flat @ slant.T << over)
             if greatest is not None and (reached.max(axis=0) > greatest).any():
                 return "a unit exceeds its bound case by case"
+    return ""
+
+
+def joint_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifier) -> str:
+    """Return what is wrong with joint bounds, by looking at what all units together exceed them by."""
+    network, points = question.network, question.points
+    flat = points.reshape(len(points), -1)
+    values = network.interval(question.box.lower, question.box.upper)
+    for value in hulls.boxes:
+        y = network.evaluate_values(points, (value,))[0].reshape(len(points), -1)
+        row = np.array([[3, -2, 1, -4][place % 4] for place in range(y.shape[1])])
+        groups = groups_of(hulls, value, values, row)
+        if groups is None:
+            continue
+        slopes = hulls.makers[hulls.boxes[value].step].channel_slopes[hulls.boxes[value].channel].mean()
+        size = (np.abs(row)[groups.elements] * np.abs(groups.sign)).sum(axis=1) << _CERTIFIED_BITS
+        for steep, lean, share in (
+            (1.0, 1.0, 1.0),
+            (0.5, 0.0, 2.0),
+            (2.0, -1.0, 0.5),
+            (-1.0, 0.0, 1.0),
+            (0.0, 0.0, 1.0),
+        ):
+            slant = np.full(groups.inputs.shape, int(lean * slopes * (1 << _CERTIFIED_BITS)))
+            steepness = np.full(groups.steep.shape, int(3 * steep * slopes * (1 << _CERTIFIED_BITS)))
+            joint = IntegerJoint(groups, size.astype(float), slant, steepness, np.full((1, len(slant)), share))
+            none = {
+                index: np.zeros((1, sum(network.values[source].lower.size for source in node.inputs)), dtype=np.int64)
+                for index, node in enumerate(network.nodes[:value])
+            }
+            rows = IntegerRows({value: row[None] << _CERTIFIED_BITS}, np.zeros(1, dtype=np.int64))
+            multipliers = IntegerMultipliers(none, {}, {}, {value: joint})
+            form = certifier.input_forms(rows, multipliers)
+            reached = y @ row << _CERTIFIED_BITS
+            if form is not None and (reached > flat @ form[0][0] + form[1][0]).any():
+                return "units exceed their joint bound"
     return ""
 
 
