@@ -300,8 +300,11 @@ def joint_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifi
         groups = groups_of(hulls, value, values, row)
         if groups is None:
             continue
-        slopes = hulls.makers[hulls.boxes[value].step].channel_slopes[hulls.boxes[value].channel].mean()
-        size = (np.abs(row)[groups.elements] * np.abs(groups.sign)).sum(axis=1) << _CERTIFIED_BITS
+        units = hulls.envelopes[value, 1].units
+        slopes = hulls.makers[units.step].channel_slopes[units.channel][groups.units]
+        coefficients = np.abs(row)[groups.elements] * np.abs(groups.sign) << _CERTIFIED_BITS
+        among = groups.steep.sum(axis=2, keepdims=True).clip(1)
+        along = (coefficients * slopes)[..., None] * groups.weight[:, :, 0]
         for steep, lean, share in (
             (1.0, 1.0, 1.0),
             (0.5, 0.0, 2.0),
@@ -309,9 +312,11 @@ def joint_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifi
             (-1.0, 0.0, 1.0),
             (0.0, 0.0, 1.0),
         ):
-            slant = np.full(groups.inputs.shape, int(lean * slopes * (1 << _CERTIFIED_BITS)))
-            steepness = np.full(groups.steep.shape, int(3 * steep * slopes * (1 << _CERTIFIED_BITS)))
-            joint = IntegerJoint(groups, size.astype(float), slant, steepness, np.full((1, len(slant)), share))
+            slant = np.rint(lean * along.sum(axis=1)).astype(np.int64)
+            lines = (steep * coefficients * slopes)[groups.group][..., None] / among
+            steepness = np.rint(lines * groups.steep).astype(np.int64)
+            size = coefficients.sum(axis=1).astype(np.float64)
+            joint = IntegerJoint(groups, size, slant, steepness, np.full((1, len(slant)), share))
             none = {
                 index: np.zeros((1, sum(network.values[source].lower.size for source in node.inputs)), dtype=np.int64)
                 for index, node in enumerate(network.nodes[:value])
