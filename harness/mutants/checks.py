@@ -308,6 +308,7 @@ def joint_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifi
         for steep, lean, share in (
             (1.0, 1.0, 1.0),
             (0.5, 0.0, 2.0),
+            (2.0, 2.0, 1.0),
             (2.0, -1.0, 0.5),
             (-1.0, 0.0, 1.0),
             (0.0, 0.0, 1.0),
