@@ -71,9 +71,9 @@ class Neighbourhoods:
             return None
         return cls(network, box, question, [np.array(patch) for patch in sorted(patches)], aims)
 
-    def search(self, start: IntArray, effort: NeighbourhoodEffort, *, deadline: float) -> IntArray | None:
-        """Return an input that violates the question, found by steps from `start`, or None; until `deadline` (of
-        time.monotonic).
+    def search(self, start: IntArray, effort: NeighbourhoodEffort, *, deadline: float) -> IntArray:
+        """Return the best input of the box that is met on steps from `start`, one that violates the question if there
+        is one; until `deadline` (of time.monotonic).
         """
         random = np.random.default_rng(effort.seed)
         best, size, slack, waited = self._met(start), float(effort.inputs), _SLACK, 0
@@ -92,7 +92,7 @@ class Neighbourhoods:
                 return met.point
             if (met.least > best.least) if aiming else (met.lead > best.lead):
                 best, waited = met, 0
-        return None
+        return best.point
 
     def _met(self, point: IntArray) -> "_Met":
         wanted = self._wanted

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -29,8 +30,6 @@ _FEW_POINTS = 2**20
 """Boxes of fewer inputs are left to solvers, if stages with solvers are allowed."""
 _FEW_INPUTS = 64
 """Sums of so few inputs take few values, which relaxations do not see and integer programs do."""
-_SHARE = 0.5
-"""The part of the time left that is given to the first of splits and integer programs."""
 _SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integer_steps=200, seed=1)
 """For questions that bounds of the whole box leave open."""
 _ATTACK_NEAR = replace(_SECOND_ATTACK, sign_steps=0, seed=2)
@@ -149,7 +148,6 @@ class _Pipeline:
         bounded = linear_bounds(*self._question)
         ways = [way for _, way in bounded.ways]
         search = Branching(*self._question, ways, bounded.values, budget=BranchBudget(), deadline=self._deadline)
-        programs_first = Stage.ILP in self._stages and self._reads_few_inputs()
         if (decided := self._seen(search.bound(), search)) is not None:
             return decided
         if Stage.ATTACK in self._stages and (violated := self._attacked_again(search)) is not None:
@@ -158,14 +156,33 @@ class _Pipeline:
             return decided
         if Stage.ATTACK in self._stages and (violated := self._attacked_near(search)) is not None:
             return violated
-        if programs_first and (solved := self._ilp(share=_SHARE)).outcome is not Outcome.UNKNOWN:
-            return solved
-        share = _SHARE if Stage.ILP in self._stages and not programs_first else 1.0
-        if (decided := self._seen(search.split(until=time.monotonic() + share * self._left()), search)) is not None:
-            return decided
+        tries = self._last_tries(search)
+        # Where programs are not among them, stage `ilp` follows.
+        parts = len(tries) + (Stage.ILP in self._stages and not self._reads_few_inputs())
+        for place, attempt in enumerate(tries):
+            if (decided := attempt(time.monotonic() + self._left() / (parts - place))) is not None:
+                return decided
         if self._left() == 0.0:
             return Decision(Outcome.UNKNOWN, Stage.BRANCH, reason="time", obstacle=Obstacle.TIME)
         return None
+
+    def _last_tries(self, search: "Branching") -> list[Callable[[float], Decision | None]]:
+        """Return what is left to do, each until a time of time.monotonic(), which all share equally."""
+
+        def split(until: float) -> Decision | None:
+            return self._seen(search.split(until=until), search)
+
+        if not self._reads_few_inputs():
+            return [split]
+        prove: list[Callable[[float], Decision | None]] = [split]
+        if Stage.ILP in self._stages:
+            prove.append(self._programs)
+        if Stage.ATTACK not in self._stages or (way := self._nearest_way(search)) is None:
+            return prove
+        refute = partial(self._looked_around, way)
+        assert self._branched is not None
+        assert self._closest is not None
+        return [*prove, refute] if self._branched.missing < self._closest else [refute, *prove]
 
     def _seen(self, branched: "Branched", search: "Branching") -> Decision | None:
         """Take note of what branch and bound found; return the decision that follows, if any."""
@@ -184,12 +201,14 @@ class _Pipeline:
         """Attack around the inputs where bounds are attained, and with linear or integer programs."""
         if (violated := self._attacked(_ATTACK_NEAR, search.near)) is not None:
             return violated
+        way = self._nearest_way(search)
+        return None if way is None else self._dived(way)
+
+    def _nearest_way(self, search: "Branching") -> Overtaking | None:
+        """Return the open way to violate the property that an attack has been nearest to."""
         wanted = {open_.way[0].winner: open_.way[0] for open_ in search.open_ways if len(open_.way) == 1}
         near = [self._nearest[rival] for rival in wanted.keys() & self._nearest.keys()]
-        if not near:
-            return None
-        way = wanted[min(near, key=lambda met: met[0])[1].rival]
-        return self._dived(way) or self._looked_around(way)
+        return wanted[min(near, key=lambda met: met[0])[1].rival] if near else None
 
     def _dived(self, wanted: Overtaking) -> Decision | None:
         from bvverify.search.dive import EFFORTS, Chain, dive
@@ -207,15 +226,14 @@ class _Pipeline:
                 return violated
         return None
 
-    def _looked_around(self, wanted: Overtaking) -> Decision | None:
+    def _looked_around(self, wanted: Overtaking, until: float) -> Decision | None:
         from bvverify.search.neighbourhood import NeighbourhoodEffort, Neighbourhoods
 
         neighbourhoods = Neighbourhoods.of(*self._question, wanted)
         if neighbourhoods is None:
             return None
-        until = time.monotonic() + _SHARE * self._left()
-        witness = neighbourhoods.search(self._start(wanted), NeighbourhoodEffort(), deadline=until)
-        return None if witness is None else Decision(Outcome.VIOLATED, Stage.ATTACK, witness=witness)
+        met = neighbourhoods.search(self._start(wanted), NeighbourhoodEffort(), deadline=until)
+        return self._attacked(_ATTACK_DIVED, [Near(met.astype(np.float32), wanted.winner)])
 
     def _start(self, wanted: Overtaking) -> IntArray:
         """Return the input of the box at which the winner has been nearest to overtaking."""
@@ -229,10 +247,18 @@ class _Pipeline:
         first = next((node.operation for node in network.nodes if isinstance(node.operation, Affine)), None)
         return first is not None and first.weight.shape[2] <= _FEW_INPUTS
 
-    def _ilp(self, *, share: float = 1.0) -> Decision:
+    def _ilp(self) -> Decision:
+        return self._solved(self._left())
+
+    def _programs(self, until: float) -> Decision | None:
+        decision = self._solved(max(0.0, until - time.monotonic()))
+        return None if decision.outcome is Outcome.UNKNOWN else decision
+
+    def _solved(self, seconds: float) -> Decision:
+        """Return what integer programs say."""
         network, box, _ = self._question
         ways = ways_open_to_bounds(*self._question) if self._narrowed is None else self._narrowed
-        return self._solver.programs.decide(network, box, ways, seconds=share * self._left())
+        return self._solver.programs.decide(network, box, ways, seconds=seconds)
 
     def _bitvector(self) -> Decision | None:
         return self._solver.decide(*self._question, seconds=self._left())
