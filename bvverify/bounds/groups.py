@@ -19,7 +19,7 @@ from bvverify.bounds.envelope import FEW_INPUTS
 from bvverify.bounds.hull import Bounds, NetworkHulls, sums_between
 from bvverify.network import IntArray, Step, StepNetwork
 
-_MOST_UNITS, _MOST_INPUTS, _MOST_CASES = 8, 128, 256
+_MOST_UNITS, _MOST_INPUTS, _MOST_CASES = 8, 128, 128
 """Per group."""
 _STAYING, _RISING, _BELOW = (0, 0, 0), (1, 2, 2), (3, 4, 5)
 """The points of a unit's hull that count in its cases (`bvverify.bounds.hull.Hull`)."""

@@ -49,7 +49,7 @@ class BranchBudget:
     first_steps: int = 200
     case_steps: int = 150
     steps: int = 60
-    split_steps: int = 30
+    split_steps: int = 60
     tighten_steps: int = 25
     rounds: int = 30
     """Rounds of bounds under the assumption, at most, before the first split."""
