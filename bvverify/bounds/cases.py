@@ -22,7 +22,9 @@ import torch
 from torch import Tensor
 
 from bvverify.bounds.envelope import Side
-from bvverify.bounds.relaxation import Cased, Multipliers, Relaxation, Rows, Situation, Slanted
+from bvverify.bounds.multipliers import Cased, Multipliers, Slanted
+from bvverify.bounds.relaxation import Relaxation, Rows
+from bvverify.bounds.situation import Situation
 
 FIRST_SHARE = 0.9
 """How much of each coefficient goes through these bounds at first."""

@@ -16,7 +16,9 @@ from bvverify.bounds.cases import Cases, cased
 from bvverify.bounds.cases import scales as scales_of_cases
 from bvverify.bounds.envelope import Side
 from bvverify.bounds.joint import Joint
-from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation, Slanted
+from bvverify.bounds.multipliers import Multipliers, Slanted
+from bvverify.bounds.relaxation import Relaxation, Rows
+from bvverify.bounds.situation import Situation
 
 _RATE_BACK, _RATE_SLANT, _RATE_SHARE, _RATE_UNDER = 0.1, 0.5, 0.1, 0.6
 _RATE_THROUGH, _RATE_CASE_SLANT, _RATE_KEPT, _RATE_CASE_SHARE = 0.06, 0.3, 0.3, 0.03

@@ -16,32 +16,17 @@ Tensors may live on any device of torch; rows and sub-problems are batched.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bvverify.bounds.certificate import (
-    CASE_BITS,
-    SLANT_BITS,
-    STEEP_BITS,
-    IntegerCases,
-    IntegerJoint,
-    IntegerMultipliers,
-    IntegerSlants,
-)
-from bvverify.bounds.envelope import FEW_INPUTS, Envelope, Side
-from bvverify.bounds.hull import POINTS, NetworkHulls, raised, sums_between
-from bvverify.bounds.joint import Joined
-from bvverify.errors import InternalError
-from bvverify.network import Affine, Gather, IntArray, Max, Product
-
-_HUGE = 1 << 60
-
-Bounds = tuple[IntArray, IntArray]
-Values = Sequence[Bounds]
-"""Bounds of every value of a network, int64 of its shape."""
+from bvverify.bounds.envelope import Envelope, Side
+from bvverify.bounds.hull import POINTS, NetworkHulls
+from bvverify.bounds.multipliers import Cased, Multipliers
+from bvverify.bounds.situation import Enveloped, Lines, Situation, Values, reads_all, situation_of
+from bvverify.network import Affine, Gather, Max, Product
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,112 +35,6 @@ class Rows:
 
     start: dict[int, Tensor]
     constant: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Slanted:
-    """Bounds sign * y <= slant . x + k of the units fed by the box, and how much of each coefficient goes through them;
-    see `bvverify.bounds.envelope`.
-
-    `slant` [A, U, P], `steepness` [A, U, segments, alternatives, sums], `intercept` [A, U] (k), `share` [N, U] in
-    [0, 1]; A is 1 or N.
-    """
-
-    slant: Tensor
-    steepness: Tensor
-    intercept: Tensor
-    share: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Multipliers:
-    """One multiplier per row and element of non-linear nodes, [N, elements of the node's source]; nodes that have none
-    get those of CROWN.
-    """
-
-    back: dict[int, Tensor]
-    slanted: dict[Side, Slanted] = field(default_factory=dict)
-    cased: dict[int, "Cased"] = field(default_factory=dict)
-    joined: dict[int, Joined] = field(default_factory=dict)
-    below: dict[int, Tensor] = field(default_factory=dict)
-    """Slopes [N, elements] of lines below, for nodes that have no multipliers, where CROWN's are not wanted."""
-
-    def for_each(self, count: int) -> "Multipliers":
-        """Return the bounds of single units that one row goes through as those of so many rows."""
-        slanted = {side: replace(held, share=held.share.expand(count, -1)) for side, held in self.slanted.items()}
-        cased = {value: replace(held, share=held.share.expand(count, -1)) for value, held in self.cased.items()}
-        return Multipliers({}, slanted, cased)
-
-
-@dataclass(frozen=True, eq=False)
-class Cased:
-    """Bounds y <= through * u + slant . x + k of J units that read the sums u, case by case; see
-    `bvverify.bounds.cases`.
-
-    `elements` [J]; `through`, `steepness` and `intercept` (k) [J], `slant` [J, inputs], `kept` [2, J]; `share` [N, J]
-    in [0, 1], how much of each coefficient goes through them.
-    """
-
-    elements: Tensor
-    through: Tensor
-    slant: Tensor
-    steepness: Tensor
-    kept: Tensor
-    intercept: Tensor
-    proof: Multipliers
-    """What led to the intercepts: multipliers of 2 * J rows, first those of the case without a rise."""
-    share: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Situation:
-    """Intervals of all values of S sub-problems (S is 1 or the number of rows), and the hulls that belong to them."""
-
-    middle: Tensor
-    """[S, inputs]"""
-    radius: Tensor
-    lines: dict[int, "Lines"]
-    """Per staircase, clamp and table."""
-    windows: dict[int, tuple[Tensor, Tensor]]
-    """Per Max: lower and upper ends of its source, [S, places, window]."""
-    factors: dict[int, tuple[Tensor, Tensor]]
-    """Per Product: the four corners, [S, 4, elements] of both sources."""
-    envelopes: dict[Side, "Enveloped"]
-
-
-@dataclass(frozen=True, eq=False)
-class Lines:
-    """Hull points [S, POINTS, elements]; the slopes that CROWN would choose above and below, and where staircases first
-    rise, [S, elements].
-    """
-
-    x: Tensor
-    y: Tensor
-    above: Tensor
-    below: Tensor
-    turn: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Enveloped:
-    """What the intercepts of slanted bounds need, for one envelope; S sub-problems, U units, F sums, P inputs."""
-
-    middle: Tensor
-    """[S, U, P], or [S, 1, P] where all units read the same inputs."""
-    radius: Tensor
-    x: Tensor
-    """[S, U, segments, 2]: the corners, with the envelope's sign."""
-    y: Tensor
-    hull: tuple[Tensor, Tensor]
-    """[S, POINTS, U]: the points of the hull of the staircase and the greatest sum, x and y, without the sign."""
-    gains: Tensor
-    """[S, U]: whether a slanted bound may be tighter than lines in the sums; 0 or 1."""
-    slope: Tensor
-    """[S, U]: levels per accumulator."""
-    chord: Tensor
-    """[S, U, F]: slopes to start from."""
-    steepness: Tensor
-    """[S, U, segments, alternatives, sums]: likewise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,37 +87,7 @@ class Relaxation:
 
     def situation(self, problems: Sequence[Values]) -> Situation:
         """Return the hulls of sub-problems, given the bounds of all values in each."""
-        ends = [
-            tuple(np.stack([values[value][end].reshape(-1) for values in problems]) for end in (0, 1))
-            for value in range(len(self.network.values))
-        ]
-        lines, windows, factors = {}, {}, {}
-        for index, node in enumerate(self.network.nodes):
-            low, high = ends[node.inputs[0]]
-            match node.operation:
-                case Affine() | Gather():
-                    continue
-                case Max():
-                    shape = (len(problems), -1, self.network.values[node.inputs[0]].shape[-1])
-                    windows[index] = self._tensor(low).reshape(shape), self._tensor(high).reshape(shape)
-                case Product():
-                    other = ends[node.inputs[1]]
-                    corners = [(first, second) for first in (low, high) for second in other]
-                    factors[index] = (
-                        self._tensor(np.stack([first for first, _ in corners], axis=1)),
-                        self._tensor(np.stack([second for _, second in corners], axis=1)),
-                    )
-                case _:
-                    lines[index] = self._lines(index, low, high)
-        low, high = ends[0]
-        return Situation(
-            self._tensor((low + high) / 2),
-            self._tensor((high - low) / 2),
-            lines,
-            windows,
-            factors,
-            {side: self._enveloped(side, envelope, ends) for side, envelope in self.hulls.envelopes.items()},
-        )
+        return situation_of(self.hulls, problems, device=self.device)
 
     def intercept(self, side: Side, around: Enveloped, slant: Tensor, steepness: Tensor) -> Tensor:
         """Return k [A, U] with sign * y <= slant . x + k on the box, for a slant [A, U, P] and a steepness >= 0 [A, U,
@@ -426,109 +275,11 @@ class Relaxation:
             torch.tensor(np.maximum(units.inputs, 0), device=self.device),
             self._tensor(units.inputs >= 0),
             size,
-            units.inputs.shape[1] == size and bool((units.inputs == np.arange(size)).all()),
-        )
-
-    def _lines(self, index: int, low: IntArray, high: IntArray) -> Lines:
-        count = len(low)
-        maker = self.hulls.makers[index]
-        hull = maker.hull(low, high)
-        x, y = (points.reshape(POINTS, count, -1).transpose(1, 0, 2).astype(np.float64) for points in (hull.x, hull.y))
-        rise = y[:, 3] - y[:, 0]
-        above = (y[:, 2] - y[:, 0]) / np.maximum(x[:, 2] - x[:, 0], 1)
-        # As for a ReLU: the rising line below where the graph rises on more than half of the interval.
-        steep = x[:, 3] - x[:, 5] > x[:, 5] - x[:, 0]
-        below = np.where(steep, rise / np.maximum(x[:, 3] - x[:, 5], 1), 0.0)
-        limit = maker.slopes(count * above.shape[1]).reshape(above.shape)
-        several = rise > 1
-        above = np.where(several, np.minimum(above, limit), above) * (rise > 0)
-        below = np.where(several, np.minimum(below, limit), below) * (rise > 0)
-        turn = maker.turns(low, high).reshape(above.shape) if maker.stairs else np.zeros_like(above)
-        return Lines(*(self._tensor(array) for array in (x, y, above, below, turn)))
-
-    def _enveloped(self, side: Side, envelope: Envelope, ends: Sequence[tuple[IntArray, ...]]) -> Enveloped:
-        box, sign = envelope.units, envelope.sign
-        if self._units[side].dense:
-            low, high = (end[:, None] for end in ends[0])
-        else:
-            low, high = (end[:, np.maximum(box.inputs, 0)] * (box.inputs >= 0) for end in ends[0])
-        sums = self.network.nodes[box.step].inputs[0]
-        most = ends[sums][1][:, box.sums]
-        between = [
-            sums_between(self.network, box, [(low, high) for low, high in problem])
-            for problem in zip(*(zip(*end, strict=True) for end in ends), strict=True)
-        ]
-        hulls = [self.hulls.box_hull(box, *pair) for pair in between]
-        lines = [raised(*hull) for hull in hulls]
-        corners = [self.hulls.corners(envelope, *pair) for pair in between]
-        few = box.inputs.shape[1] <= FEW_INPUTS
-        best = torch.tensor(most.argmax(axis=2), device=self.device)
-        chosen = torch.nn.functional.one_hot(best, box.sums.shape[1]).to(torch.float32)
-        slope = np.broadcast_to(self.hulls.makers[box.step].channel_slopes[box.channel], (len(lines), len(box.channel)))
-        # From above, each sum alone suffices; from below, that of the greatest counts at first.
-        steepness = self._tensor(slope)[..., None] * (torch.ones_like(chosen) if sign > 0 else chosen)
-        steepness = steepness.reshape(*slope.shape, 1, *envelope.weight.shape[1:3])
-        steepness = torch.cat([torch.zeros_like(steepness), steepness.repeat(1, 1, envelope.segments - 1, 1, 1)], dim=2)
-        return Enveloped(
-            self._tensor((low + high) / 2),
-            self._tensor((high - low) / 2),
-            self._tensor(np.stack([corner.x for corner in corners])),
-            self._tensor(np.stack([corner.y for corner in corners])),
-            (
-                self._tensor(np.stack([hull.x for hull, _ in hulls])),
-                self._tensor(np.stack([hull.y for hull, _ in hulls])),
-            ),
-            self._tensor(np.stack([line.rises > 0 if few else line.late for line in lines])),
-            self._tensor(slope),
-            sign * self._tensor(np.stack([line.chord for line in lines]))[..., None] * chosen,
-            steepness,
+            reads_all(units, self.network),
         )
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.tensor(np.asarray(array), dtype=torch.float32, device=self.device)
-
-
-def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers:
-    """Return multipliers in integers, for rows that were multiplied by `factor`."""
-
-    def rounded(tensor: Tensor, scale: float) -> IntArray:
-        scaled = tensor.detach().numpy().astype(np.float64) * scale
-        if not np.isfinite(scaled).all():
-            raise InternalError("bounds: a multiplier is not finite")
-        return np.rint(np.clip(scaled, -_HUGE, _HUGE)).astype(np.int64)  # any integers are valid
-
-    back = {index: rounded(tensor, factor) for index, tensor in found.back.items()}
-    slanted = {
-        side: IntegerSlants(
-            rounded(held.slant, 1 << SLANT_BITS),
-            rounded(held.steepness, 1 << STEEP_BITS).clip(0),
-            held.share.detach().numpy(),
-        )
-        for side, held in found.slanted.items()
-    }
-    cased = {
-        value: IntegerCases(
-            held.elements.numpy(),
-            rounded(held.through, 1 << SLANT_BITS),
-            rounded(held.slant, 1 << SLANT_BITS),
-            rounded(held.steepness, 1 << CASE_BITS).clip(0),
-            rounded(held.kept, 1 << CASE_BITS),
-            integer_multipliers(held.proof, 2.0**CASE_BITS),
-            held.share.detach().numpy(),
-        )
-        for value, held in found.cased.items()
-    }
-    joined = {
-        value: IntegerJoint(
-            held.units.groups,
-            held.units.size.sum(1).numpy().astype(np.float64) * factor,
-            rounded(held.slant[0], factor),
-            rounded(held.steepness[0], factor).clip(0),
-            held.share.detach().numpy(),
-        )
-        for value, held in found.joined.items()
-    }
-    return IntegerMultipliers(back, slanted, cased, joined)
 
 
 def _along(rows: Tensor, point: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from bvverify.bounds.certificate import Certifier, IntegerRows
 from bvverify.bounds.descent import Descended, Dual, Effort, descend, first_dual, multipliers, slanted
 from bvverify.bounds.groups import groups_of
 from bvverify.bounds.joint import Joint, JointUnits
-from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, integer_multipliers
+from bvverify.bounds.multipliers import Multipliers, integer_multipliers
+from bvverify.bounds.relaxation import Relaxation, Rows
 from bvverify.network import IntArray
 from bvverify.search.claims import Claim
 from bvverify.search.subproblem import Subproblem

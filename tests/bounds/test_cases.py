@@ -12,7 +12,9 @@ from bvverify.bounds.cases import Cases, first_cases
 from bvverify.bounds.certificate import Certifier, IntegerRows
 from bvverify.bounds.descent import Dual, Effort, descend, first_dual, multipliers
 from bvverify.bounds.hull import HullMaker, NetworkHulls
-from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, Situation, integer_multipliers
+from bvverify.bounds.multipliers import Multipliers, integer_multipliers
+from bvverify.bounds.relaxation import Relaxation, Rows
+from bvverify.bounds.situation import Situation
 from bvverify.network import ALWAYS, NEVER, NetworkBuilder, Step, StepNetwork
 from bvverify.queries import LevelBox
 from tests.bounds.test_certificate import ENDS, PATIENT

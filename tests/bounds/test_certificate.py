@@ -11,7 +11,8 @@ from bvverify.bounds.boxfed import box_units
 from bvverify.bounds.certificate import Certifier, IntegerRows
 from bvverify.bounds.descent import Slants, first_dual, multipliers
 from bvverify.bounds.hull import Hull, HullMaker, NetworkHulls
-from bvverify.bounds.relaxation import Multipliers, Relaxation, Rows, integer_multipliers
+from bvverify.bounds.multipliers import Multipliers, integer_multipliers
+from bvverify.bounds.relaxation import Relaxation, Rows
 from bvverify.network import (
     ALWAYS,
     NEVER,

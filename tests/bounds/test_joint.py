@@ -13,7 +13,8 @@ from bvverify.bounds.descent import Dual, Effort, descend, first_dual, multiplie
 from bvverify.bounds.groups import groups_of
 from bvverify.bounds.hull import NetworkHulls
 from bvverify.bounds.joint import Joint, JointUnits
-from bvverify.bounds.relaxation import Relaxation, Rows, integer_multipliers
+from bvverify.bounds.multipliers import integer_multipliers
+from bvverify.bounds.relaxation import Relaxation, Rows
 from bvverify.errors import InternalError
 from bvverify.network import NetworkBuilder, Step, StepNetwork, Window
 from bvverify.queries import LevelBox
