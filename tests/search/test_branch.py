@@ -11,16 +11,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bvverify.bounds.descent import Effort
+from bvverify.bounds.hull import NetworkHulls
+from bvverify.bounds.relaxation import Relaxation
 from bvverify.network import Gather, Max, NetworkBuilder, Step, StepNetwork, shift_rule
-from bvverify.queries import LevelBox, Robustness
+from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search import Outcome, Stage, decide
 from bvverify.search.bitvector import BitvectorSolver
 from bvverify.search.branch import BranchBudget, Branched, Branching
+from bvverify.search.claim_bounds import ClaimBounds
+from bvverify.search.claims import claim
 from bvverify.search.linear import linear_bounds
+from bvverify.search.subproblem import Subproblem
 from bvverify.solvers import installed
 from tests.encode.questions import Question, questions, targeted_questions
 from tests.networks import points_of, violates
 from tests.search.digits import digits, edges
+from tests.search.test_neighbourhood import convolution
 
 SMALL = BranchBudget(nodes=12, first_steps=10, case_steps=10, steps=6, split_steps=6, tighten_steps=5, rounds=2)
 
@@ -103,6 +110,45 @@ def test_equal_budgets_give_equal_answers() -> None:
     runs = [branched(question, SMALL) for _ in range(2)]
     assert runs[0].nodes == runs[1].nodes
     assert runs[0].missing == runs[1].missing
+
+
+def test_forms_from_joint_bounds_hold_wherever_claims_do() -> None:
+    """What integers certify of a claim, a form in the inputs, is not negative at any input for which it holds."""
+    seen: Counter[str] = Counter()
+
+    @given(st.integers(0, 2**32 - 1))
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    def hold(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        network = convolution(random)
+        center = random.integers(1, 9, network.lower.shape)
+        reach = np.zeros(center.size, dtype=np.int64)
+        reach[random.permutation(center.size)[:6]] = 1
+        box = LevelBox.of(center - reach.reshape(center.shape), center + reach.reshape(center.shape))
+        values, points = network.interval(box.lower, box.upper), points_of(box)
+        relaxation = Relaxation(NetworkHulls(network).around(values))
+        for winner, loser in ((0, 1), (1, 2), (2, 0)):
+            implied = claim(network, values, Overtaking(winner, loser, int(random.integers(-12, 9))))
+            if implied is None:
+                continue
+            bounds, problem = ClaimBounds(relaxation, implied), Subproblem(list(values), None)
+            bounds.descend([problem], Effort(5, 0.1, math.inf))
+            if not bounds.add_joints(problem):
+                continue
+            bounds.descend([problem], Effort(20, 0.1, math.inf))
+            certified = bounds.certified_form(problem)
+            assert certified is not None
+            form, constant = certified
+            (reached,) = network.evaluate_values(points, [implied.value])
+            holding = reached.reshape(len(points), -1) @ implied.row + implied.constant >= implied.threshold
+            assert (points[holding].reshape(-1, len(form)) @ form + constant >= 0).all()
+            seen["joint"] += 1
+            seen["holding"] += bool(holding.any())
+            seen["closed"] += problem.closed
+
+    hold()
+    assert min(seen["joint"], seen["holding"]) >= 20
+    assert seen["closed"] >= 2
 
 
 def bump(width: int, place: int) -> tuple[StepNetwork, LevelBox, Robustness]:
