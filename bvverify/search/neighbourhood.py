@@ -24,7 +24,7 @@ from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.claims import Boundaries, boundaries
 from bvverify.solvers.cpsat import Best, maximize
 
-_GROW, _SHRINK, _LARGEST = 1.15, 0.85, 3
+_GROW, _SHRINK, _LARGEST = 1.15, 0.85, 4
 """What a program that was solved, or was not, makes of the size of neighbourhoods; and the most they may grow."""
 _SLACK, _MORE_SLACK = 0.1, 0.02
 """Levels by which the winner must lead before boundaries are aimed at; more after each try that was in vain."""
@@ -36,11 +36,11 @@ _URGENT = 4
 class NeighbourhoodEffort:
     """How much work the search may do."""
 
-    inputs: int = 100
+    inputs: int = 60
     """Free inputs of a neighbourhood, at first."""
-    work: float = 2.0
+    work: float = 0.25
     """For each program, in CP-SAT's deterministic seconds."""
-    patience: int = 40
+    patience: int = 80
     """Programs without improvement before the search gives up."""
     seed: int = 0
 

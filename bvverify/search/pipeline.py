@@ -30,6 +30,10 @@ _FEW_POINTS = 2**20
 """Boxes of fewer inputs are left to solvers, if stages with solvers are allowed."""
 _FEW_INPUTS = 64
 """Sums of so few inputs take few values, which relaxations do not see and integer programs do."""
+_SHARE = 0.5
+"""The part of the time left that is given to each way of going on, but for the last one."""
+_GAINED = 1.5
+"""How many levels nearer to a violation neighbourhoods commonly lead."""
 _SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integer_steps=200, seed=1)
 """For questions that bounds of the whole box leave open."""
 _ATTACK_NEAR = replace(_SECOND_ATTACK, sign_steps=0, seed=2)
@@ -157,17 +161,17 @@ class _Pipeline:
         if Stage.ATTACK in self._stages and (violated := self._attacked_near(search)) is not None:
             return violated
         tries = self._last_tries(search)
-        # Where programs are not among them, stage `ilp` follows.
-        parts = len(tries) + (Stage.ILP in self._stages and not self._reads_few_inputs())
-        for place, attempt in enumerate(tries):
-            if (decided := attempt(time.monotonic() + self._left() / (parts - place))) is not None:
+        for place, attempt in enumerate(tries, 1):
+            # Where programs are not among the tries, stage `ilp` follows.
+            last = place == len(tries) and (self._reads_few_inputs() or Stage.ILP not in self._stages)
+            if (decided := attempt(time.monotonic() + self._left() * (1.0 if last else _SHARE))) is not None:
                 return decided
         if self._left() == 0.0:
             return Decision(Outcome.UNKNOWN, Stage.BRANCH, reason="time", obstacle=Obstacle.TIME)
         return None
 
     def _last_tries(self, search: "Branching") -> list[Callable[[float], Decision | None]]:
-        """Return what is left to do, each until a time of time.monotonic(), which all share equally."""
+        """Return what is left to do, each until a time of time.monotonic()."""
 
         def split(until: float) -> Decision | None:
             return self._seen(search.split(until=until), search)
@@ -182,7 +186,8 @@ class _Pipeline:
         refute = partial(self._looked_around, way)
         assert self._branched is not None
         assert self._closest is not None
-        return [*prove, refute] if self._branched.missing < self._closest else [refute, *prove]
+        proof_is_nearer = self._branched.missing + _GAINED < self._closest
+        return [*prove, refute] if proof_is_nearer else [refute, *prove]
 
     def _seen(self, branched: "Branched", search: "Branching") -> Decision | None:
         """Take note of what branch and bound found; return the decision that follows, if any."""
