@@ -21,9 +21,6 @@ from bvverify.search.surrogate import Reals, Surrogate
 _SHARPNESS = 0.1
 """Output levels within which the distances of a rival and of a loser from their boundaries count alike."""
 
-_SPREAD = 0.2
-"""How far starts are from given points at most, relative to the width of the box."""
-
 
 @dataclass(frozen=True)
 class AttackBudget:
@@ -37,6 +34,8 @@ class AttackBudget:
     seed: int = 0
     rivals: tuple[int, ...] | None = None
     """The classes that are helped to overtake; None: those that are closest at the middle of the box."""
+    spread: float = 0.2
+    """How far starts are from given points at most, relative to the width of the box."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +139,11 @@ class _Attack:
         which = np.arange(count) % len(self._near)
         self._rivals = np.array([near.rival for near in self._near])[which]
         points = np.stack([near.point for near in self._near])[which]
-        distance = (_SPREAD * np.arange(count, dtype=np.float32) / count).reshape(-1, *[1] * self._width.ndim)
+        distance = (self._budget.spread * np.arange(count, dtype=np.float32) / count).reshape(
+            -1, *[1] * self._width.ndim
+        )
         noise = 2 * self._random.random(points.shape, dtype=np.float32) - 1
-        return self._inside(points + distance * noise * self._width)
+        return self._inside(points + self._budget.spread * distance * noise * self._width)
 
     def _losers(self, outputs: Reals) -> IntArray:
         """Return per candidate whom its rival has to overtake: the label; in its place, if one class is forbidden,

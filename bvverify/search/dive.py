@@ -4,8 +4,9 @@ A unit's level differs from a linear function of its sum by what rounding gives,
 can be rounded to a violation's advantage at once.  A linear program around one input does: it keeps the phase of every
 unit, and lets a unit that a violation wants high (low) reach the line above (below) its stairs.  Units whose levels are
 nearest to integers are fixed there, so that their sums must reach the threshold, and the program is solved again: a
-diving heuristic (Berthold, "Primal heuristics for mixed integer programs", 2006).  When all levels are fixed, the
-inputs are made integers in the same manner, while all thresholds keep as much room as possible.
+diving heuristic (Berthold, "Primal heuristics for mixed integer programs", 2006).  Thresholds may be missed at a price;
+first units that miss theirs take a worse level.  When all levels are fixed, the inputs are made integers in the same
+manner, while all thresholds keep as much room as possible.
 
 All this is done in floats and finds inputs to look at; it proves nothing.
 """
@@ -28,10 +29,13 @@ from bvverify.queries import LevelBox, Overtaking
 _LEAST_SLOPE = 1e-9
 _FAR = 1e7
 """Further than any sum that has to be reached."""
-_PENALTY = 2.0
-"""What a level costs that a later layer's unit misses although it was fixed, relative to what it is worth."""
-_LOWER = 4
-"""By how many levels a unit may miss the one that was wanted."""
+_PENALTY, _FIRST_PENALTY = 2.0, 4.0
+"""What a level costs that a later, or the first, layer's unit misses although it was fixed, relative to its worth."""
+_LEAST_PENALTY = 1e-3
+_MISSED = 1e-5
+"""The part of a level that a first layer's unit may miss."""
+_RETREATS = 3
+"""How often units that miss their levels take worse ones before others are fixed."""
 _SPARE = 1
 """By how many levels a unit may be better than where it was fixed."""
 _SOLVES, _LONGEST = 400, 600.0
@@ -51,8 +55,9 @@ class DiveEffort:
     """How far beyond their thresholds the first layer's sums must be, in levels, for inputs will be rounded."""
 
 
-EFFORTS = tuple(DiveEffort(part, room) for part in (0.1, 0.04) for room in (0.015, 0.03))
-"""From a quick dive to a careful one."""
+EFFORTS = tuple(DiveEffort(part, room) for part, room in ((0.4, 0.03), (0.1, 0.05), (0.25, 0.03), (0.15, 0.04)))
+EFFORTS += tuple(DiveEffort(part, room) for part, room in ((0.4, 0.05), (0.1, 0.03), (0.25, 0.05), (0.05, 0.03)))
+"""Dives of different care; each ends elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +112,7 @@ class _Unit:
     row: Any
     missed: list[Any]
     """By how many levels it is above or below what the row allows; none where that must not be."""
+    first: bool
     up: bool
     """Whether a violation wants it high."""
     slope: float
@@ -120,10 +126,18 @@ class _Unit:
     def free(self) -> None:
         """Let the level be any, as far as lines beside the stairs allow."""
         self.level.SetBounds(float(self.base), float(self.base + len(self.ends) - 2))
-        for one in self.missed:
-            one.SetUb(0.0)
+        self.reach()
         begin = self.base - self.slope * self.start
         self.row.SetBounds(begin + self.slope, begin + 1)
+
+    def misses(self) -> bool:
+        """Return whether the level is missed in the last solution."""
+        return any(one.solution_value() > _MISSED for one in self.missed)
+
+    def reach(self) -> None:
+        """Let the level be missed no longer."""
+        for one in self.missed:
+            one.SetUb(0.0)
 
     def fix(self, level: int, *, spare: int) -> None:
         """Let the sum be such that the unit has this level, or one that is better by up to `spare` levels."""
@@ -142,7 +156,7 @@ class _Program:
         self, chain: Chain, box: LevelBox, start: IntArray, wanted: Overtaking, effort: DiveEffort, deadline: float
     ) -> None:
         self._effort, self._deadline = effort, deadline
-        self._solver = pywraplp.Solver.CreateSolver("GLOP")
+        self._solver = pywraplp.Solver.CreateSolver("CLP")
         self._goal = self._solver.Objective()
         self._goal.SetMaximization()
         ends = zip(box.lower.reshape(-1).tolist(), box.upper.reshape(-1).tolist(), strict=True)
@@ -159,20 +173,25 @@ class _Program:
 
     def fix_levels(self) -> bool:
         """Fix the levels of all units; return whether that was possible."""
-        open_ = self._units
+        open_, fixed = self._units, list[_Unit]()
         while open_:
             values = np.array([unit.level.solution_value() for unit in open_])
             order = np.argsort(np.abs(values - np.rint(values)), kind="stable").tolist()
             count = max(1, int(np.ceil(self._effort.part * len(open_))))
-            nearest = np.rint(values[order[:count]]).astype(int).tolist()
-            if not self._fix([open_[place] for place in order[:count]], nearest):
-                return False
+            for place in order[:count]:
+                open_[place].fix(int(np.rint(values[place])), spare=_SPARE)
+            fixed += [open_[place] for place in order[:count] if open_[place].first]
             open_ = [open_[place] for place in order[count:]]
+            if not self._solve() or not self._retreat(fixed):
+                return False
         return True
 
     def fix_inputs(self) -> Reals:
         """Make the inputs integers, with as much room as possible; return the last ones."""
         point = np.array([one.solution_value() for one in self._inputs])
+        for unit in self._units:
+            if unit.first:
+                unit.reach()
         self._goal.Clear()
         self._goal.SetMaximization()
         self._goal.SetCoefficient(self._room, 1.0)
@@ -196,22 +215,17 @@ class _Program:
         self._solver.SetTimeLimit(max(1, int(1000 * min(left, _LONGEST))))
         return bool(self._solver.Solve() == pywraplp.Solver.OPTIMAL)
 
-    def _fix(self, units: list[_Unit], levels: list[int]) -> bool:
-        """Fix some units at levels, or at worse ones where they do not go together."""
-        for unit, level in zip(units, levels, strict=True):
-            unit.fix(level, spare=_SPARE)
-        if self._solve():
-            return True
-        if len(units) == 1:
-            for worse in range(1, _LOWER + 1):
-                units[0].fix(levels[0] - worse if units[0].up else levels[0] + worse, spare=_SPARE)
-                if self._solve():
-                    return True
-            return False
-        for unit in units:
-            unit.free()
-        half = len(units) // 2
-        return self._solve() and self._fix(units[:half], levels[:half]) and self._fix(units[half:], levels[half:])
+    def _retreat(self, fixed: list[_Unit]) -> bool:
+        """Let units that miss their levels take worse ones; return whether there still is a solution."""
+        for _ in range(_RETREATS):
+            missing = [(unit, round(unit.level.solution_value())) for unit in fixed if unit.misses()]
+            if not missing:
+                break
+            for unit, level in missing:
+                unit.fix(level - 1 if unit.up else level + 1, spare=_SPARE)
+            if not self._solve():
+                return False
+        return True
 
     def _hidden(self, chain: Chain, reached: list[tuple[IntArray, IntArray]], wanted: Overtaking) -> list[Any]:
         """Add all hidden units; return the levels of the last ones."""
@@ -252,19 +266,21 @@ class _Program:
             variable = self._solver.NumVar(0.0, 0.0, "")
             row, up = self._solver.Constraint(-_FAR, _FAR), bool(worth[unit] > 0)
             row.SetCoefficient(variable, 1.0)
+            open_ = steady and step.base < level < step.base + step.levels
             missed = []
             if first:
                 row.SetCoefficient(self._room, 1.0 if up else -1.0)
-            else:
+            if open_ or not first:
+                price = (_FIRST_PENALTY if first else _PENALTY) * abs(float(worth[unit])) + _LEAST_PENALTY
                 for side in (1.0, -1.0):
                     missed.append(self._solver.NumVar(0.0, 0.0, ""))
                     row.SetCoefficient(missed[-1], side)
-                    self._goal.SetCoefficient(missed[-1], -_PENALTY * abs(float(worth[unit])))
+                    self._goal.SetCoefficient(missed[-1], -price)
             for source, weight in zip(read[unit], weights[unit].astype(float).tolist(), strict=True):
                 if weight:
                     row.SetCoefficient(source, -slope * weight)
-            made = _Unit(variable, row, missed, up, slope, begin - offset, step.base, ends)
-            if steady and step.base < level < step.base + step.levels:
+            made = _Unit(variable, row, missed, first, up, slope, begin - offset, step.base, ends)
+            if open_:
                 made.free()
                 self._units.append(made)
             else:

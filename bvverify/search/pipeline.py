@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +21,7 @@ from bvverify.search.linear import linear_bounds
 
 if TYPE_CHECKING:
     from bvverify.search.branch import Branched, Branching
+    from bvverify.search.dive import DiveEffort
 
 ALL_STAGES = tuple(Stage)
 
@@ -38,8 +39,12 @@ _SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integ
 """For questions that bounds of the whole box leave open."""
 _ATTACK_NEAR = replace(_SECOND_ATTACK, sign_steps=0, seed=2)
 """Around the inputs where better bounds are attained."""
-_ATTACK_DIVED = AttackBudget(starts=64, sign_steps=0, smooth_steps=0, integer_steps=300, seed=3)
-"""Around what a dive found."""
+_ATTACK_DIVED = AttackBudget(starts=64, sign_steps=0, smooth_steps=0, integer_steps=300, seed=3, spread=0.02)
+"""Around what a dive found, whose levels larger distances lose."""
+_LEAST_MISSING = 1e-3
+"""Levels that a proof is taken to miss at least."""
+_NEAR = 1.0
+"""Violations within so many levels are dived for before cases are bounded."""
 
 
 def read_stages(text: str) -> tuple[Stage, ...]:
@@ -89,6 +94,8 @@ class _Pipeline:
         self._closest: float | None = None
         self._nearest: dict[int, tuple[float, Near]] = {}
         """Per rival the least lead met, and where."""
+        self._efforts: Iterator[DiveEffort] | None = None
+        """Those that no dive has made yet, from the first dive on."""
         self._branched: Branched | None = None
         self._narrowed: list[OpenWay] | None = None
 
@@ -154,8 +161,11 @@ class _Pipeline:
         search = Branching(*self._question, ways, bounded.values, budget=BranchBudget(), deadline=self._deadline)
         if (decided := self._seen(search.bound(), search)) is not None:
             return decided
-        if Stage.ATTACK in self._stages and (violated := self._attacked_again(search)) is not None:
-            return violated
+        if Stage.ATTACK in self._stages:
+            if (violated := self._attacked_again(search)) is not None:
+                return violated
+            if self._closest is not None and self._closest < _NEAR and (violated := self._dived(search)) is not None:
+                return violated
         if (decided := self._seen(search.deepen(), search)) is not None:
             return decided
         if Stage.ATTACK in self._stages and (violated := self._attacked_near(search)) is not None:
@@ -206,8 +216,7 @@ class _Pipeline:
         """Attack around the inputs where bounds are attained, and with linear or integer programs."""
         if (violated := self._attacked(_ATTACK_NEAR, search.near)) is not None:
             return violated
-        way = self._nearest_way(search)
-        return None if way is None else self._dived(way)
+        return self._dived(search)
 
     def _nearest_way(self, search: "Branching") -> Overtaking | None:
         """Return the open way to violate the property that an attack has been nearest to."""
@@ -215,15 +224,21 @@ class _Pipeline:
         near = [self._nearest[rival] for rival in wanted.keys() & self._nearest.keys()]
         return wanted[min(near, key=lambda met: met[0])[1].rival] if near else None
 
-    def _dived(self, wanted: Overtaking) -> Decision | None:
+    def _dived(self, search: "Branching") -> Decision | None:
+        """Attack with linear programs; the nearer a violation is, compared with a proof, the longer."""
         from bvverify.search.dive import EFFORTS, Chain, dive
 
         network, box, _ = self._question
-        chain = Chain.of(network)
-        if chain is None:
+        chain, wanted = Chain.of(network), self._nearest_way(search)
+        if chain is None or wanted is None:
             return None
-        for effort in EFFORTS:
-            point = dive(chain, box, self._start(wanted), wanted, effort=effort, deadline=self._deadline)
+        assert self._branched is not None
+        assert self._closest is not None
+        share = 1 / (1 + max(0.0, self._closest) / max(_LEAST_MISSING, self._branched.missing))
+        until = time.monotonic() + share * self._left()
+        self._efforts = iter(EFFORTS) if self._efforts is None else self._efforts
+        for effort in self._efforts:
+            point = dive(chain, box, self._start(wanted), wanted, effort=effort, deadline=until)
             if point is None:
                 return None
             near = [Near(point.astype(np.float32), wanted.winner)]

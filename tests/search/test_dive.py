@@ -8,14 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bvverify.network import Affine, NetworkBuilder, Step, StepNetwork
+from bvverify.network import Affine, IntArray, NetworkBuilder, Step, StepNetwork
 from bvverify.queries import LevelBox, Overtaking
-from bvverify.search.attack import AttackBudget, Near, attack
-from bvverify.search.dive import Chain, DiveEffort, dive
+from bvverify.search.attack import AttackBudget, Attacked, Near, attack
+from bvverify.search.dive import Chain, DiveEffort, _Program, dive
 from tests.encode.questions import Question, questions
-from tests.search.digits import digits, edges
+from tests.search.digits import Edge, digits, edges
 
 EFFORT = DiveEffort(part=0.2, room=0.01)
+NO_STEPS = AttackBudget(starts=1, sign_steps=1, smooth_steps=0, integer_steps=1)
 
 
 def hidden(random: np.random.Generator, layers: int) -> StepNetwork:
@@ -45,29 +46,46 @@ def test_points_lie_in_the_box(seed: int, layers: int) -> None:
         assert (point <= box.upper + 1e-6).all()
 
 
+def attacked(edge: Edge) -> tuple[Attacked, IntArray, Overtaking]:
+    """Return what an attack of no steps gives: the input that it came to, and the way that it wants."""
+    found = attack(digits().network, edge.box, edge.question, budget=NO_STEPS, deadline=math.inf)
+    assert found.nearest is not None
+    start = edge.box.allowed(found.nearest.point.astype(np.int64)[None])[0]
+    return found, start, {way[0].winner: way[0] for way in edge.question.ways()}[found.nearest.rival]
+
+
 def test_dives_find_violations_where_an_attack_of_no_steps_does_not() -> None:
     """Around nothing but the middle of the box, on edges between robust and violated."""
     network = digits().network
     chain = Chain.of(network)
     assert chain is not None
-    dived, plain, budget = 0, 0, AttackBudget(starts=1, sign_steps=1, smooth_steps=0, integer_steps=1)
+    dived, plain = 0, 0
     violated = [edge for edge in edges(60) if edge.violated]
     for edge in violated:
-        asked = network, edge.box, edge.question
-        first = attack(*asked, budget=budget, deadline=math.inf)
+        first, start, wanted = attacked(edge)
         plain += first.witness is not None
-        assert first.nearest is not None
-        start = edge.box.allowed(first.nearest.point.astype(np.int64)[None])[0]
-        ways = {way[0].winner: way[0] for way in edge.question.ways()}
-        wanted = ways[first.nearest.rival]
         point = dive(chain, edge.box, start, wanted, effort=EFFORT, deadline=time.monotonic() + 60)
         if point is not None:
             near = [Near(point.astype(np.float32), wanted.winner)]
-            found = attack(*asked, budget=budget, deadline=math.inf, near=near)
+            found = attack(network, edge.box, edge.question, budget=NO_STEPS, deadline=math.inf, near=near)
             dived += found.witness is not None
             assert found.witness is None or edge.box.contains(found.witness)
     assert violated
     assert dived > plain
+
+
+def test_first_units_that_miss_their_levels_retreat() -> None:
+    """Inputs are looked for that reach the levels of all first units."""
+    chain = Chain.of(digits().network)
+    assert chain is not None
+    dived = 0
+    for edge in [edge for edge in edges(20) if edge.violated]:
+        _, start, wanted = attacked(edge)
+        program = _Program(chain, edge.box, start, wanted, EFFORT, math.inf)
+        if program.promising() and program.fix_levels():
+            dived += 1
+            assert not any(unit.first and unit.misses() for unit in program._units)
+    assert dived
 
 
 @given(questions())
