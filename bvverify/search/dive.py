@@ -40,7 +40,8 @@ _SPARE = 1
 """By how many levels a unit may be better than where it was fixed."""
 _SOLVES, _LONGEST = 400, 600.0
 """Programs at most, and seconds for one of them."""
-_WHOLE = 1e-6
+_WHOLE, _WHOLE_AT_ONCE = 1e-6, 0.8
+"""How near to an integer an input is one, and which part of those that are none is made integer at a time."""
 
 Reals = npt.NDArray[np.float64]
 
@@ -55,9 +56,9 @@ class DiveEffort:
     """How far beyond their thresholds the first layer's sums must be, in levels, for inputs will be rounded."""
 
 
-EFFORTS = tuple(DiveEffort(part, room) for part, room in ((0.4, 0.03), (0.1, 0.05), (0.25, 0.03), (0.15, 0.04)))
-EFFORTS += tuple(DiveEffort(part, room) for part, room in ((0.4, 0.05), (0.1, 0.03), (0.25, 0.05), (0.05, 0.03)))
-"""Dives of different care; each ends elsewhere."""
+_ROOMS = {0.4: (0.03, 0.05), 0.25: (0.03, 0.05), 0.15: (0.04,), 0.1: (0.03, 0.05), 0.05: (0.03,)}
+EFFORTS = tuple(DiveEffort(part, room) for part, rooms in _ROOMS.items() for room in rooms)
+"""Dives from quick to careful; each ends elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +99,8 @@ def dive(
     """Return a point near which an input of `box` may make `wanted` true, float64 of the shape of `start`, an input
     that nearly does; None if the programs say that there is none in this phase, or at `deadline` (of time.monotonic).
     """
+    if time.monotonic() >= deadline:
+        return None
     program = _Program(chain, box, start, wanted, effort, deadline)
     if not program.promising() or not program.fix_levels():
         return None
@@ -204,7 +207,8 @@ class _Program:
             (broken,) = np.nonzero(distance > _WHOLE)
             if not len(broken):
                 break
-            for place in broken[np.argsort(distance[broken], kind="stable")][: -(-len(broken) // 2)].tolist():
+            count = int(np.ceil(_WHOLE_AT_ONCE * len(broken)))
+            for place in broken[np.argsort(distance[broken], kind="stable")][:count].tolist():
                 self._inputs[place].SetBounds(float(np.rint(point[place])), float(np.rint(point[place])))
         return point
 
