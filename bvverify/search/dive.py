@@ -25,10 +25,11 @@ from bvverify.bounds.boxfed import BoxUnits, box_units
 from bvverify.bounds.hull import HullMaker
 from bvverify.network import Affine, IntArray, Step, StepNetwork
 from bvverify.queries import LevelBox, Overtaking
+from bvverify.search.exchange import Reach, exchange
+from bvverify.search.stairs import FAR, Stairs, unit_stairs
+from bvverify.search.surrogate import Surrogate
 
 _LEAST_SLOPE = 1e-9
-_FAR = 1e7
-"""Further than any sum that has to be reached."""
 _PENALTY, _FIRST_PENALTY = 2.0, 4.0
 """What a level costs that a later, or the first, layer's unit misses although it was fixed, relative to its worth."""
 _LEAST_PENALTY = 1e-3
@@ -38,10 +39,10 @@ _RETREATS = 3
 """How often units that miss their levels take worse ones before others are fixed."""
 _SPARE = 1
 """By how many levels a unit may be better than where it was fixed."""
-_SOLVES, _LONGEST = 400, 600.0
-"""Programs at most, and seconds for one of them."""
-_WHOLE, _WHOLE_AT_ONCE = 1e-6, 0.8
-"""How near to an integer an input is one, and which part of those that are none is made integer at a time."""
+_LONGEST = 600.0
+"""Seconds for one program at most."""
+_EXCHANGING = 0.35
+"""The part of the time left in which levels are exchanged at most."""
 
 Reals = npt.NDArray[np.float64]
 
@@ -104,7 +105,23 @@ def dive(
     program = _Program(chain, box, start, wanted, effort, deadline)
     if not program.promising() or not program.fix_levels():
         return None
-    return program.fix_inputs().reshape(start.shape)
+    units, levels, open_ = chain.units, program.first_levels(), program.open_first()
+    stairs = unit_stairs(chain.first, units.channel, units.offset[:, 0])
+    reach = Reach(stairs, units.weight[:, 0], units.inputs, box, program.worth)
+    if len(open_):
+        now = time.monotonic()
+        levels = exchange(
+            Surrogate(chain.network),
+            units.value,
+            reach,
+            levels,
+            open_,
+            wanted,
+            room=effort.room,
+            deadline=now + _EXCHANGING * (deadline - now),
+        )
+    point = reach.inputs(levels, room=effort.room, deadline=deadline)
+    return None if point is None else point.reshape(start.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,22 +133,21 @@ class _Unit:
     missed: list[Any]
     """By how many levels it is above or below what the row allows; none where that must not be."""
     first: bool
+    place: int
+    """Its number in the layer."""
     up: bool
     """Whether a violation wants it high."""
-    slope: float
-    """Levels per unit of the sum."""
-    start: float
-    """The sum, without the offset, at which the line through the stairs begins."""
-    base: int
-    ends: Reals
-    """The sums, without the offset, at which levels begin, from the lowest level's on, and one beyond the highest."""
+    stairs: Stairs
+    room: float
+    """By how many levels its row is stricter than its stairs."""
 
     def free(self) -> None:
         """Let the level be any, as far as lines beside the stairs allow."""
-        self.level.SetBounds(float(self.base), float(self.base + len(self.ends) - 2))
+        stairs = self.stairs
+        self.level.SetBounds(float(stairs.base), float(stairs.top))
         self.reach()
-        begin = self.base - self.slope * self.start
-        self.row.SetBounds(begin + self.slope, begin + 1)
+        begin = stairs.base - stairs.slope * stairs.start
+        self._bound(begin + stairs.slope, begin + 1)
 
     def misses(self) -> bool:
         """Return whether the level is missed in the last solution."""
@@ -144,14 +160,18 @@ class _Unit:
 
     def fix(self, level: int, *, spare: int) -> None:
         """Let the sum be such that the unit has this level, or one that is better by up to `spare` levels."""
-        top = len(self.ends) - 2
-        place = min(max(level - self.base, 0), top)
-        self.level.SetBounds(float(self.base + place), float(self.base + place))
+        stairs = self.stairs
+        level = min(max(level, stairs.base), stairs.top)
+        self.level.SetBounds(float(level), float(level))
         for one in self.missed:
-            one.SetUb(_FAR)
-        first, last = (place, min(place + spare, top)) if self.up else (max(place - spare, 0), place)
-        begin = self.base + place
-        self.row.SetBounds(begin - self.slope * (self.ends[last + 1] - 1), begin - self.slope * self.ends[first])
+            one.SetUb(FAR)
+        first, last = (level, min(level + spare, stairs.top)) if self.up else (max(level - spare, stairs.base), level)
+        (low, _), (_, high) = stairs.between(first, room=0.0), stairs.between(last, room=0.0)
+        self._bound(level - high, level - low)
+
+    def _bound(self, low: float, high: float) -> None:
+        stricter = self.room if self.up else -self.room
+        self.row.SetBounds(low - stricter, high - stricter)
 
 
 class _Program:
@@ -164,7 +184,6 @@ class _Program:
         self._goal.SetMaximization()
         ends = zip(box.lower.reshape(-1).tolist(), box.upper.reshape(-1).tolist(), strict=True)
         self._inputs = [self._solver.NumVar(float(low), float(high), "") for low, high in ends]
-        self._room = self._solver.NumVar(effort.room, effort.room, "")
         self._units: list[_Unit] = []
         reached = _reached(chain, start)
         levels = self._hidden(chain, reached, wanted)
@@ -189,28 +208,13 @@ class _Program:
                 return False
         return True
 
-    def fix_inputs(self) -> Reals:
-        """Make the inputs integers, with as much room as possible; return the last ones."""
-        point = np.array([one.solution_value() for one in self._inputs])
-        for unit in self._units:
-            if unit.first:
-                unit.reach()
-        self._goal.Clear()
-        self._goal.SetMaximization()
-        self._goal.SetCoefficient(self._room, 1.0)
-        self._room.SetBounds(-_FAR, _FAR)
-        for _ in range(_SOLVES):
-            if not self._solve():
-                break
-            point = np.array([one.solution_value() for one in self._inputs])
-            distance = np.abs(point - np.rint(point))
-            (broken,) = np.nonzero(distance > _WHOLE)
-            if not len(broken):
-                break
-            count = int(np.ceil(_WHOLE_AT_ONCE * len(broken)))
-            for place in broken[np.argsort(distance[broken], kind="stable")][:count].tolist():
-                self._inputs[place].SetBounds(float(np.rint(point[place])), float(np.rint(point[place])))
-        return point
+    def first_levels(self) -> IntArray:
+        """Return the levels of the first units."""
+        return np.array([round(level.solution_value()) for level in self._first])
+
+    def open_first(self) -> IntArray:
+        """Return which first units have no level that they have to have."""
+        return np.array([unit.place for unit in self._units if unit.first], dtype=np.int64)
 
     def _solve(self) -> bool:
         left = self._deadline - time.monotonic()
@@ -235,9 +239,12 @@ class _Program:
         """Add all hidden units; return the levels of the last ones."""
         units = chain.units
         worth = _worth(chain, reached, wanted)
+        self.worth = np.abs(worth[0])
+        """What a level of each first unit is worth, in output levels."""
         read = [[self._inputs[place] for place in places] for places in units.inputs.tolist()]
         weights, offsets = units.weight[:, 0], units.offset[:, 0]
         levels = self._layer(chain.first, units.channel, worth[0], reached[0][1], weights, offsets, read, first=True)
+        self._first = levels
         for (affine, step), worths, (_, now) in zip(chain.layers[:-1], worth[1:], reached[1:-1], strict=True):
             channels = np.arange(len(affine.offset))
             read = [levels for _ in channels]
@@ -257,23 +264,14 @@ class _Program:
         first: bool,
     ) -> list[Any]:
         """Add the units of one layer; return their levels."""
-        slopes = HullMaker(step).channel_slopes[channels]
         levels = []
-        for unit, channel in enumerate(channels.tolist()):
-            offset, level = float(offsets[unit]), int(now[unit])
-            thresholds = step.thresholds[channel].astype(np.float64).clip(-_FAR, _FAR)
-            (finite,) = np.nonzero(np.abs(thresholds) < _FAR)
-            steady = _LEAST_SLOPE < slopes[unit] < np.inf and len(finite) > 0
-            slope = float(slopes[unit]) if steady else 1.0
-            begin = float(thresholds[finite[0]]) - float(finite[0]) / slope if steady else 0.0
-            ends = np.concatenate([[-_FAR], thresholds, [_FAR]]) - offset
+        for unit, stair in enumerate(unit_stairs(step, channels, offsets)):
+            level = int(now[unit])
             variable = self._solver.NumVar(0.0, 0.0, "")
-            row, up = self._solver.Constraint(-_FAR, _FAR), bool(worth[unit] > 0)
+            row, up = self._solver.Constraint(-FAR, FAR), bool(worth[unit] > 0)
             row.SetCoefficient(variable, 1.0)
-            open_ = steady and step.base < level < step.base + step.levels
+            open_ = stair.steady and stair.base < level < stair.top
             missed = []
-            if first:
-                row.SetCoefficient(self._room, 1.0 if up else -1.0)
             if open_ or not first:
                 price = (_FIRST_PENALTY if first else _PENALTY) * abs(float(worth[unit])) + _LEAST_PENALTY
                 for side in (1.0, -1.0):
@@ -282,8 +280,9 @@ class _Program:
                     self._goal.SetCoefficient(missed[-1], -price)
             for source, weight in zip(read[unit], weights[unit].astype(float).tolist(), strict=True):
                 if weight:
-                    row.SetCoefficient(source, -slope * weight)
-            made = _Unit(variable, row, missed, first, up, slope, begin - offset, step.base, ends)
+                    row.SetCoefficient(source, -stair.slope * weight)
+            room = self._effort.room if first else 0.0
+            made = _Unit(variable, row, missed, first, unit, up, stair, room)
             if open_:
                 made.free()
                 self._units.append(made)

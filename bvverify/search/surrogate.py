@@ -69,6 +69,21 @@ class Surrogate:
         rows = values[node.inputs[0]]
         return line.levels(rows.reshape(-1, len(line.slope))).reshape(len(values[0]), -1)
 
+    def rounded_outputs(self, value: int, levels: npt.NDArray[np.int64]) -> Reals:
+        """Return the outputs (n, outputs) before the last rounding where a value has levels (n, U) and dense layers
+        with staircases follow; what is between them is rounded.
+        """
+        found = levels.astype(np.float32)
+        for index in range(value, len(self._network.nodes)):
+            operation, line = self._network.nodes[index].operation, self._lines[index]
+            if isinstance(operation, Affine):
+                found = _dense(self._weights[index], operation, found)
+            elif line is not None:
+                found = line.levels(found)
+                if index + 1 < len(self._network.nodes):
+                    found = np.clip(np.rint(found), line.low, line.high)
+        return found
+
     def input_gradient(self, values: Sequence[Reals], wanted: Reals, *, roughness: float) -> Reals:
         """Return the gradient of sum(wanted * outputs) in the inputs, at values that `values` or `exact_values` gave.
 
@@ -150,6 +165,12 @@ def _line(step: Step, largest: int) -> _Line:
         slope[channel] = (len(inside) - 1) / span if span > 0 else 4.0 / max(4.0, float(largest))
         offset[channel] = low[channel] + 0.5 - slope[channel] * (inside[0] - 0.5)
     return _Line(*(array.astype(np.float32) for array in (slope, offset, low, high)))
+
+
+def _dense(weight: Reals | None, layer: Affine, levels: Reals) -> Reals:
+    """Return what a dense layer makes of levels (n, U)."""
+    assert weight is not None
+    return np.asarray(levels @ weight[0].T + layer.offset.astype(np.float32))
 
 
 def _transposed(weight: Reals | None, gradient: Reals) -> Reals:

@@ -8,26 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bvverify.network import Affine, IntArray, NetworkBuilder, Step, StepNetwork
+from bvverify.network import Affine, IntArray, NetworkBuilder, Step
 from bvverify.queries import LevelBox, Overtaking
 from bvverify.search.attack import AttackBudget, Attacked, Near, attack
 from bvverify.search.dive import Chain, DiveEffort, _Program, dive
 from tests.encode.questions import Question, questions
 from tests.search.digits import Edge, digits, edges
+from tests.search.networks import hidden
 
 EFFORT = DiveEffort(part=0.2, room=0.01)
 NO_STEPS = AttackBudget(starts=1, sign_steps=1, smooth_steps=0, integer_steps=1)
-
-
-def hidden(random: np.random.Generator, layers: int) -> StepNetwork:
-    """Return a network of hidden layers of six units on eight inputs, and three outputs."""
-    builder, read = NetworkBuilder(lower=[0] * 8, upper=[9] * 8), 8
-    for width in [*[6] * layers, 3]:
-        builder.dense(random.integers(-9, 10, (width, read)).tolist(), random.integers(-20, 21, width).tolist())
-        starts = random.integers(-40, 40, (width, 1))
-        builder.step(Step(0, starts + 17 * np.arange(12)))
-        read = width
-    return builder.build()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
