@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from bvverify.network import IntArray, Step, StepNetwork
 from bvverify.queries import LevelBox, Robustness
-from bvverify.search.surrogate import Reals, Surrogate
+from bvverify.search.surrogate import Reals, Surrogate, boundary_distances
 
 _SHARPNESS = 0.1
 """Output levels within which the distances of a rival and of a loser from their boundaries count alike."""
@@ -177,10 +177,8 @@ class _Attack:
         would most nearly win; the property is violated where neither is negative.
         """
         rows = np.arange(len(outputs))
-        rival, loser = outputs[rows, self._rivals], outputs[rows, losers]
         margin = self._margins[self._rivals, losers]
-        level = np.rint((rival + loser - margin) / 2)
-        return rival - (level + margin - np.float32(0.5)), level + np.float32(0.5) - loser
+        return boundary_distances(outputs[rows, self._rivals], outputs[rows, losers], margin)
 
     def _sign_phase(self, points: Reals) -> Reals:
         for step in range(self._budget.sign_steps):

@@ -20,7 +20,7 @@ import ortools.linear_solver.pywraplp as pywraplp
 from bvverify.network import IntArray
 from bvverify.queries import LevelBox, Overtaking
 from bvverify.search.stairs import FAR, Stairs
-from bvverify.search.surrogate import Surrogate
+from bvverify.search.surrogate import Surrogate, boundary_distances
 
 _CANDIDATES = 4000
 """Exchanges that are looked at at a time; first all of one level, then some of up to _MOST levels."""
@@ -137,7 +137,7 @@ def exchange(
     room: float,
     deadline: float,
 ) -> IntArray:
-    """Return levels (U,) within reach that lead nearer to `wanted` than `levels` do, or these.
+    """Return levels (U,) that lead nearer to `wanted` than `levels` do and miss no more of what is within reach.
 
     `value` is the value of the network that they are, `open_` holds the units whose levels may change.
     """
@@ -145,28 +145,27 @@ def exchange(
     ends = reach.ends(levels)
     cuts = _Cuts(np.zeros((0, len(levels))), np.zeros(0))
     best, score = levels, _scores(surrogate, value, levels[None], wanted)[0]
-    start = reach.missed(levels, room=room, deadline=deadline)
-    if start is None or start.total > _MISSED:
-        return levels
+    now = reach.missed(levels, room=room, deadline=deadline)
     waited = 0
-    while waited < _PATIENCE and score < _ENOUGH and time.monotonic() < deadline:
+    while now is not None and waited < _PATIENCE and score < _ENOUGH and time.monotonic() < deadline:
         waited += 1
         candidates = _exchanges(random, best, open_, ends)
         scores = _scores(surrogate, value, candidates, wanted)
         promise = np.flatnonzero(scores > score + _BETTER)
         least = cuts.least(candidates[promise])
-        promise, least = promise[least <= _MISSED], least[least <= _MISSED]
+        allowed = max(_MISSED, now.total)
+        promise, least = promise[least <= allowed], least[least <= allowed]
         # Of two that promise the same, the one that is further within reach.
         for place in promise[np.argsort(least - scores[promise], kind="stable")][:_TRIES].tolist():
             levels = candidates[place]
-            if cuts.least(levels[None])[0] > _MISSED:
+            if cuts.least(levels[None])[0] > allowed:
                 continue
             missed = reach.missed(levels, room=room, deadline=deadline)
             if missed is None:
                 break
             waited = 0
-            if missed.total <= _MISSED:
-                best, score = levels, scores[place]
+            if missed.total <= allowed:
+                best, score, now = levels, scores[place], missed
                 break
             cuts = cuts.with_(missed, levels)
     return best
@@ -208,7 +207,5 @@ def _exchanges(
 def _scores(surrogate: Surrogate, value: int, levels: IntArray, wanted: Overtaking) -> Reals:
     """Return how near to a violation levels (n, U) lead; _ENOUGH if they give one."""
     outputs = surrogate.rounded_outputs(value, levels)
-    winner, loser = outputs[:, wanted.winner].astype(float), outputs[:, wanted.loser].astype(float)
-    level = np.rint((winner + loser - wanted.margin) / 2)
-    over, under = winner - (level + wanted.margin - 0.5), level + 0.5 - loser
-    return np.asarray(np.minimum(over + under, _LEAD) + np.minimum(2 * np.minimum(over, under), 2 * _LEAST))
+    over, under = boundary_distances(outputs[:, wanted.winner], outputs[:, wanted.loser], wanted.margin)
+    return np.asarray(np.minimum(over + under, _LEAD) + 2 * np.minimum(np.minimum(over, under), _LEAST))

@@ -150,6 +150,15 @@ class Surrogate:
                 return [gradient * sources[1], gradient * sources[0]]
 
 
+def boundary_distances(winner: Reals, loser: Reals, margin: Reals | int) -> tuple[Reals, Reals]:
+    """Return by how much winners are above, and losers below, the boundaries of the level at which the winner would
+    most nearly be ahead by `margin` levels, for outputs before the last rounding: it is where neither is negative.
+    """
+    level = np.rint((winner + loser - margin) / 2)
+    above, below = winner - (level + margin - 0.5), level + 0.5 - loser
+    return np.asarray(above, dtype=np.float32), np.asarray(below, dtype=np.float32)
+
+
 def _line(step: Step, largest: int) -> _Line:
     """Return the line through the first and the last threshold of each channel that accumulators can tell apart."""
     count = len(step.thresholds)
