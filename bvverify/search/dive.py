@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import ortools.linear_solver.pywraplp as pywraplp
 
 from bvverify.bounds.boxfed import BoxUnits, box_units
 from bvverify.bounds.hull import HullMaker
 from bvverify.network import Affine, IntArray, Step, StepNetwork
 from bvverify.queries import LevelBox, Overtaking
 from bvverify.search.exchange import Reach, exchange
-from bvverify.search.stairs import FAR, Stairs, unit_stairs
+from bvverify.search.lp import FAR, over_box, solve
+from bvverify.search.stairs import Stairs, unit_stairs
 from bvverify.search.surrogate import Surrogate
 
 _LEAST_SLOPE = 1e-9
@@ -39,8 +39,6 @@ _RETREATS = 3
 """How often units that miss their levels take worse ones before others are fixed."""
 _SPARE = 1
 """By how many levels a unit may be better than where it was fixed."""
-_LONGEST = 600.0
-"""Seconds for one program at most."""
 _EXCHANGING = 0.35
 """The part of the time left in which levels are exchanged at most."""
 
@@ -145,18 +143,14 @@ class _Unit:
         """Let the level be any, as far as lines beside the stairs allow."""
         stairs = self.stairs
         self.level.SetBounds(float(stairs.base), float(stairs.top))
-        self.reach()
+        for one in self.missed:
+            one.SetUb(0.0)
         begin = stairs.base - stairs.slope * stairs.start
         self._bound(begin + stairs.slope, begin + 1)
 
     def misses(self) -> bool:
         """Return whether the level is missed in the last solution."""
         return any(one.solution_value() > _MISSED for one in self.missed)
-
-    def reach(self) -> None:
-        """Let the level be missed no longer."""
-        for one in self.missed:
-            one.SetUb(0.0)
 
     def fix(self, level: int, *, spare: int) -> None:
         """Let the sum be such that the unit has this level, or one that is better by up to `spare` levels."""
@@ -179,11 +173,9 @@ class _Program:
         self, chain: Chain, box: LevelBox, start: IntArray, wanted: Overtaking, effort: DiveEffort, deadline: float
     ) -> None:
         self._effort, self._deadline = effort, deadline
-        self._solver = pywraplp.Solver.CreateSolver("CLP")
+        self._solver, self._inputs = over_box(box)
         self._goal = self._solver.Objective()
         self._goal.SetMaximization()
-        ends = zip(box.lower.reshape(-1).tolist(), box.upper.reshape(-1).tolist(), strict=True)
-        self._inputs = [self._solver.NumVar(float(low), float(high), "") for low, high in ends]
         self._units: list[_Unit] = []
         reached = _reached(chain, start)
         levels = self._hidden(chain, reached, wanted)
@@ -217,11 +209,7 @@ class _Program:
         return np.array([unit.place for unit in self._units if unit.first], dtype=np.int64)
 
     def _solve(self) -> bool:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            return False
-        self._solver.SetTimeLimit(max(1, int(1000 * min(left, _LONGEST))))
-        return bool(self._solver.Solve() == pywraplp.Solver.OPTIMAL)
+        return solve(self._solver, deadline=self._deadline)
 
     def _retreat(self, fixed: list[_Unit]) -> bool:
         """Let units that miss their levels take worse ones; return whether there still is a solution."""

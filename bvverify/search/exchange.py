@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import ortools.linear_solver.pywraplp as pywraplp
 
 from bvverify.network import IntArray
 from bvverify.queries import LevelBox, Overtaking
-from bvverify.search.stairs import FAR, Stairs
+from bvverify.search.lp import FAR, over_box, solve
+from bvverify.search.stairs import Stairs
 from bvverify.search.surrogate import Surrogate, boundary_distances
 
 _CANDIDATES = 4000
@@ -35,8 +35,6 @@ _MISSED, _BETTER = 1e-6, 1e-6
 _LEAST_PRICE = 1e-3
 _WHOLE, _AT_ONCE = 1e-6, 0.8
 """How near to an integer an input is one, and which part of those that are none is fixed at a time."""
-_LONGEST = 600.0
-"""Seconds for one program at most."""
 _LEAD, _LEAST = 0.15, 0.01
 """Output levels beyond which a lead, and the lesser distance from boundaries, need not grow."""
 _ENOUGH = _LEAD + 2 * _LEAST
@@ -62,11 +60,9 @@ class Reach:
         is worth.
         """
         self._stairs = stairs
-        self._solver = pywraplp.Solver.CreateSolver("CLP")
+        self._solver, self._inputs = over_box(box)
         goal = self._solver.Objective()
         goal.SetMinimization()
-        ends = zip(box.lower.reshape(-1).tolist(), box.upper.reshape(-1).tolist(), strict=True)
-        self._inputs = [self._solver.NumVar(float(low), float(high), "") for low, high in ends]
         prices = worth + max(_LEAST_PRICE, 0.1 * float(worth.mean()))
         self._rows = []
         for unit, stair in enumerate(stairs):
@@ -93,7 +89,7 @@ class Reach:
         `deadline` (of time.monotonic).
         """
         self._aim(levels, room)
-        if not self._solve(deadline):
+        if not solve(self._solver, deadline=deadline):
             return None
         return Missed(self._solver.Objective().Value(), np.array([row.dual_value() for row in self._rows]))
 
@@ -103,7 +99,7 @@ class Reach:
         """
         self._aim(levels, room)
         point = None
-        while self._solve(deadline):
+        while solve(self._solver, deadline=deadline):
             point = np.array([one.solution_value() for one in self._inputs])
             distance = np.abs(point - np.rint(point))
             (broken,) = np.nonzero(distance > _WHOLE)
@@ -117,13 +113,6 @@ class Reach:
     def _aim(self, levels: IntArray, room: float) -> None:
         for row, stair, level in zip(self._rows, self._stairs, levels.tolist(), strict=True):
             row.SetBounds(*stair.between(level, room=room))
-
-    def _solve(self, deadline: float) -> bool:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        self._solver.SetTimeLimit(max(1, int(1000 * min(left, _LONGEST))))
-        return bool(self._solver.Solve() == pywraplp.Solver.OPTIMAL)
 
 
 def exchange(

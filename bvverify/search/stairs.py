@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from bvverify.bounds.hull import HullMaker
 from bvverify.network import IntArray, Step
+from bvverify.search.lp import FAR
 
-FAR = 1e7
-"""Further than any sum that has to be reached."""
 _LEAST_SLOPE = 1e-9
 
 
