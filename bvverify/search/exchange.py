@@ -2,8 +2,9 @@
 
 A dive rounds first units to a violation's advantage and leaves the rounding of later layers to chance.  Here a few
 levels at a time are raised and lowered so that the network behind them, all of its rounding included, is nearer to a
-violation.  Whether inputs give such levels together is asked of a linear program: how much they miss.  Its prices are a
-valid bound for all other levels too (a Benders cut: Benders, 1962), so that most exchanges need no program.
+violation.  Whether inputs give such levels together is asked of a linear program: how much they miss.  Its prices bound
+what other levels miss too, where steps are equally wide (a Benders cut: Benders, 1962), so that most exchanges need no
+program.
 
 All this is done in floats and finds levels to aim at; it proves nothing.
 """
@@ -162,7 +163,7 @@ def exchange(
 
 @dataclass(frozen=True, eq=False)
 class _Cuts:
-    """Linear functions of the levels that are nowhere above what they miss."""
+    """Linear functions of the levels that are not above what they miss, where steps are equally wide."""
 
     prices: Reals
     constants: Reals
