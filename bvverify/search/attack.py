@@ -139,9 +139,7 @@ class _Attack:
         which = np.arange(count) % len(self._near)
         self._rivals = np.array([near.rival for near in self._near])[which]
         points = np.stack([near.point for near in self._near])[which]
-        distance = (self._budget.spread * np.arange(count, dtype=np.float32) / count).reshape(
-            -1, *[1] * self._width.ndim
-        )
+        distance = np.arange(count, dtype=np.float32).reshape(-1, *[1] * self._width.ndim) / np.float32(count)
         noise = 2 * self._random.random(points.shape, dtype=np.float32) - 1
         return self._inside(points + self._budget.spread * distance * noise * self._width)
 

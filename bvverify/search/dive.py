@@ -5,8 +5,8 @@ can be rounded to a violation's advantage at once.  A linear program around one 
 unit, and lets a unit that a violation wants high (low) reach the line above (below) its stairs.  Units whose levels are
 nearest to integers are fixed there, so that their sums must reach the threshold, and the program is solved again: a
 diving heuristic (Berthold, "Primal heuristics for mixed integer programs", 2006).  Thresholds may be missed at a price;
-first units that miss theirs take a worse level.  When all levels are fixed, the inputs are made integers in the same
-manner, while all thresholds keep as much room as possible.
+first units that miss theirs take a worse level.  When all levels are fixed, those of the first layer are exchanged
+(`bvverify.search.exchange`), and integer inputs are sought that nearly give them.
 
 All this is done in floats and finds inputs to look at; it proves nothing.
 """
@@ -26,10 +26,9 @@ from bvverify.network import Affine, IntArray, Step, StepNetwork
 from bvverify.queries import LevelBox, Overtaking
 from bvverify.search.exchange import Reach, exchange
 from bvverify.search.lp import FAR, over_box, solve
-from bvverify.search.stairs import Stairs, unit_stairs
+from bvverify.search.stairs import LEAST_SLOPE, Stairs, unit_stairs
 from bvverify.search.surrogate import Surrogate
 
-_LEAST_SLOPE = 1e-9
 _PENALTY, _FIRST_PENALTY = 2.0, 4.0
 """What a level costs that a later, or the first, layer's unit misses although it was fixed, relative to its worth."""
 _LEAST_PENALTY = 1e-3
@@ -104,8 +103,7 @@ def dive(
     if not program.promising() or not program.fix_levels():
         return None
     units, levels, open_ = chain.units, program.first_levels(), program.open_first()
-    stairs = unit_stairs(chain.first, units.channel, units.offset[:, 0])
-    reach = Reach(stairs, units.weight[:, 0], units.inputs, box, program.worth)
+    reach = Reach(program.stairs, units.weight[:, 0], units.inputs, box, program.worth)
     if len(open_):
         now = time.monotonic()
         levels = exchange(
@@ -178,8 +176,14 @@ class _Program:
         self._goal.SetMaximization()
         self._units: list[_Unit] = []
         reached = _reached(chain, start)
-        levels = self._hidden(chain, reached, wanted)
-        self._score = self._overtake(chain, levels, reached[-1], wanted)
+        worth = _worth(chain, reached, wanted)
+        self.worth = np.abs(worth[0])
+        """What a level of each first unit is worth, in output levels."""
+        self.stairs = unit_stairs(chain.first, chain.units.channel, chain.units.offset[:, 0])
+        """Of the first units."""
+        hidden = self._hidden(chain, reached, worth)
+        self._first = hidden[0]
+        self._score = self._overtake(chain, hidden[-1], reached[-1], wanted)
 
     def promising(self) -> bool:
         """Return whether a violation is possible as long as levels are no integers."""
@@ -223,37 +227,30 @@ class _Program:
                 return False
         return True
 
-    def _hidden(self, chain: Chain, reached: list[tuple[IntArray, IntArray]], wanted: Overtaking) -> list[Any]:
-        """Add all hidden units; return the levels of the last ones."""
+    def _hidden(self, chain: Chain, reached: list[tuple[IntArray, IntArray]], worth: list[Reals]) -> list[list[Any]]:
+        """Add all hidden units; return the levels of each layer."""
         units = chain.units
-        worth = _worth(chain, reached, wanted)
-        self.worth = np.abs(worth[0])
-        """What a level of each first unit is worth, in output levels."""
         read = [[self._inputs[place] for place in places] for places in units.inputs.tolist()]
-        weights, offsets = units.weight[:, 0], units.offset[:, 0]
-        levels = self._layer(chain.first, units.channel, worth[0], reached[0][1], weights, offsets, read, first=True)
-        self._first = levels
+        found = [self._layer(self.stairs, worth[0], reached[0][1], units.weight[:, 0], read, first=True)]
         for (affine, step), worths, (_, now) in zip(chain.layers[:-1], worth[1:], reached[1:-1], strict=True):
-            channels = np.arange(len(affine.offset))
-            read = [levels for _ in channels]
-            levels = self._layer(step, channels, worths, now, affine.weight[0], affine.offset, read, first=False)
-        return levels
+            stairs = unit_stairs(step, np.arange(len(affine.offset)), affine.offset)
+            read = [found[-1] for _ in stairs]
+            found.append(self._layer(stairs, worths, now, affine.weight[0], read, first=False))
+        return found
 
     def _layer(
         self,
-        step: Step,
-        channels: IntArray,
+        stairs: list[Stairs],
         worth: Reals,
         now: IntArray,
         weights: IntArray,
-        offsets: IntArray,
         read: list[list[Any]],
         *,
         first: bool,
     ) -> list[Any]:
         """Add the units of one layer; return their levels."""
         levels = []
-        for unit, stair in enumerate(unit_stairs(step, channels, offsets)):
+        for unit, stair in enumerate(stairs):
             level = int(now[unit])
             variable = self._solver.NumVar(0.0, 0.0, "")
             row, up = self._solver.Constraint(-FAR, FAR), bool(worth[unit] > 0)
@@ -301,7 +298,7 @@ class _Program:
             row = self._solver.Constraint(-self._solver.infinity(), self._solver.infinity())
             for source, weight in zip(levels, affine.weight[0][channel].astype(float).tolist(), strict=True):
                 row.SetCoefficient(source, side * weight)
-            row.SetCoefficient(score, -1.0 / max(float(slopes[channel]), _LEAST_SLOPE))
+            row.SetCoefficient(score, -1.0 / max(float(slopes[channel]), LEAST_SLOPE))
             row.SetLb(side * (threshold - float(affine.offset[channel])))
         return score
 

@@ -96,7 +96,7 @@ class Reach:
 
     def inputs(self, levels: IntArray, *, room: float, deadline: float) -> Reals | None:
         """Return inputs (N,) that nearly give levels (U,), integers if possible: those that are nearly integers are
-        fixed, and the program is solved again.  None at `deadline` (of time.monotonic).
+        fixed, for good, and the program is solved again.  None at `deadline` (of time.monotonic).
         """
         self._aim(levels, room)
         point = None

@@ -40,7 +40,7 @@ _SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integ
 _ATTACK_NEAR = replace(_SECOND_ATTACK, sign_steps=0, seed=2)
 """Around the inputs where better bounds are attained."""
 _ATTACK_DIVED = AttackBudget(starts=64, sign_steps=0, smooth_steps=0, integer_steps=300, seed=3, spread=0.02)
-"""Around what a dive found, whose levels larger distances lose."""
+"""Around what programs found, whose levels larger distances lose."""
 _LEAST_MISSING = 1e-3
 """Levels that a proof is taken to miss at least."""
 _NEAR = 1.0

@@ -11,7 +11,7 @@ from bvverify.bounds.hull import HullMaker
 from bvverify.network import IntArray, Step
 from bvverify.search.lp import FAR
 
-_LEAST_SLOPE = 1e-9
+LEAST_SLOPE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def unit_stairs(step: Step, channels: IntArray, offsets: IntArray) -> list[Stair
     for channel, slope, offset in zip(channels.tolist(), slopes.tolist(), offsets.astype(float).tolist(), strict=True):
         thresholds = step.thresholds[channel].astype(np.float64).clip(-FAR, FAR)
         (finite,) = np.nonzero(np.abs(thresholds) < FAR)
-        steady = _LEAST_SLOPE < slope < np.inf and len(finite) > 0
+        steady = LEAST_SLOPE < slope < np.inf and len(finite) > 0
         rise = slope if steady else 1.0
         begin = float(thresholds[finite[0]]) - float(finite[0]) / rise if steady else 0.0
         ends = np.concatenate([[-FAR], thresholds, [FAR]]) - offset

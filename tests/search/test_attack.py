@@ -1,5 +1,6 @@
 """The attack finds most violations of small networks, returns only violations, and follows true gradients."""
 
+import math
 import time
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 
 import bvverify as bv
 from bvverify.network import StepNetwork
-from bvverify.search.attack import AttackBudget, attack
+from bvverify.queries import LevelBox
+from bvverify.search.attack import AttackBudget, Near, _Attack, attack
 from bvverify.search.surrogate import Surrogate
 from tests.encode.questions import Question, questions
 from tests.networks import violates
@@ -70,6 +72,19 @@ def test_equal_seeds_give_equal_answers() -> None:
     ]
     assert runs[0].closest == runs[1].closest
     assert np.array_equal(runs[0].witness, runs[1].witness)
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.2])
+def test_starts_are_spread_around_given_points(spread: float) -> None:
+    """The first is the point, the last nearly as far from it as asked: relative to the width of the box."""
+    edge = edges(1)[0]
+    box = LevelBox.of(np.zeros_like(edge.box.lower), np.full_like(edge.box.upper, 100))
+    near = [Near(np.full(box.lower.shape, 50, dtype=np.float32), edge.question.ways()[0][0].winner)]
+    budget = AttackBudget(starts=50, spread=spread)
+    starts = _Attack(digits().network, box, edge.question, budget, math.inf, near)._starts_near()
+    furthest = np.abs(starts - 50).reshape(50, -1).max(axis=1)
+    assert furthest[0] == 0
+    assert 0.8 * 100 * spread < furthest[-1] <= 100 * spread
 
 
 def test_the_deadline_is_kept() -> None:
