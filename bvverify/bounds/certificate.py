@@ -16,6 +16,8 @@ from bvverify.bounds.boxfed import BoxUnits
 from bvverify.bounds.envelope import Envelope, Side
 from bvverify.bounds.groups import Groups, lifting_sums
 from bvverify.bounds.hull import Hull, NetworkHulls, sums_between
+from bvverify.bounds.integers import EXACT_INT, TooLarge, check, largest, on_box, plus, product, times
+from bvverify.bounds.sums import offsets_of, sums_of, through_affine, through_gather
 from bvverify.errors import InternalError
 from bvverify.network import Affine, Gather, IntArray, Max, Product
 
@@ -26,17 +28,11 @@ STEEP_BITS = 28
 CASE_BITS = 36
 """Bits of the integers that one level is in the proof of a bound case by case."""
 _FINER = STEEP_BITS - SLANT_BITS
-_EXACT_FLOAT = 1 << 53
-_EXACT_INT = 1 << 62
 _FACTOR_BITS = 26
 _HALVINGS = 30
 
 Reals = npt.NDArray[np.floating]
 Bounds = tuple[IntArray, IntArray]
-
-
-class _TooLarge(Exception):
-    """A number may leave 64 bits; nothing is proved then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,22 +69,19 @@ class IntegerMultipliers:
 
 @dataclass(frozen=True, eq=False)
 class IntegerCases:
-    """Bounds of J units case by case (`bvverify.bounds.cases`): y <= through * u + slant . x + k, and what proves k.
+    """Bounds of J units case by case (`bvverify.bounds.cases`): y <= sum_v forms[v] . v + k, and what proves k.
 
-    `through` int64 [J] and `slant` int64 [J, inputs] in units of 2**-SLANT_BITS; `steepness` int64 [J], not negative,
-    and `kept` int64 [2, J] in units of 2**-CASE_BITS.
+    `forms` int64 [J, elements] per value behind, in units of 2**-SLANT_BITS; `steepness` int64 [J], not negative, and
+    `rest` int64 [2, J] in units of 2**-CASE_BITS.
     """
 
     elements: IntArray
-    through: IntArray
-    slant: IntArray
+    forms: Mapping[int, IntArray]
     steepness: IntArray
-    kept: IntArray
-    """How much of the coefficient of u goes back through the layers, in either case; its interval bounds the rest."""
+    rest: IntArray
+    """How much of the coefficient of u its interval bounds, in either case; the rest goes back through the layers."""
     proof: IntegerMultipliers
     """Of the forms of the first case, then those of the second: 2 * J rows in units of 2**-CASE_BITS."""
-    share: Reals
-    """How much of each coefficient goes through these bounds, [N, J] in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +112,8 @@ class Certifier:
         """Return int64 [N] that the forms do not exceed on this sub-problem; None if 64 bits do not suffice."""
         try:
             coefficients, constant = self._back(rows, multipliers)
-            return _sum(constant, _on_box(coefficients, *_flat(self._values[0])))
-        except _TooLarge:
+            return plus(constant, on_box(coefficients, *_flat(self._values[0])))
+        except TooLarge:
             return None
 
     def input_forms(self, rows: IntegerRows, multipliers: IntegerMultipliers) -> tuple[IntArray, IntArray] | None:
@@ -129,7 +122,7 @@ class Certifier:
         """
         try:
             return self._back(rows, multipliers)
-        except _TooLarge:
+        except TooLarge:
             return None
 
     def _back(self, rows: IntegerRows, multipliers: IntegerMultipliers) -> tuple[IntArray, IntArray]:
@@ -139,19 +132,19 @@ class Certifier:
                 continue
             if value in multipliers.joined:
                 row, part, constant = self._jointly(row, multipliers.joined[value])
-                total = _sum(total, constant)
+                total = plus(total, constant)
                 _add(held, 0, part)
             slanted = [(side, multipliers.slanted[side]) for side in multipliers.slanted if side[0] == value]
             for side, slants in slanted:
                 row, part, constant = self._slanted(self._hulls.envelopes[side], row, slants)
-                total = _sum(total, constant)
+                total = plus(total, constant)
                 _add(held, 0, part)
             if value in multipliers.cased:
                 row, constant = self._case_by_case(value, row, multipliers.cased[value], held)
-                total = _sum(total, constant)
+                total = plus(total, constant)
             sources = self._network.nodes[value - 1].inputs
             parts, constant = self._through(value - 1, row, multipliers.back)
-            total = _sum(total, constant)
+            total = plus(total, constant)
             for source, part in zip(sources, parts, strict=True):
                 _add(held, source, part)
         none = np.zeros((len(total), self._network.values[0].lower.size), dtype=np.int64)
@@ -162,12 +155,10 @@ class Certifier:
         node = self._network.nodes[index]
         match node.operation:
             case Affine() as affine:
-                return [_through_affine(affine, row)], _times(
-                    row, np.tile(affine.offset, row.shape[1] // len(affine.offset))
-                )
+                return [through_affine(affine, row)], offsets_of(affine, row)
             case Gather() as gather:
                 sizes = [self._network.values[source].lower.size for source in node.inputs]
-                return _through_gather(gather, sizes, row)
+                return through_gather(gather, sizes, row)
             case Max():
                 low, high = _flat(self._values[node.inputs[0]])
                 part, constant = _through_window(row, back[index], low, high)
@@ -179,7 +170,7 @@ class Certifier:
                 return [first, second], _corners(row, first, second, ends)
             case _:
                 hull = self._hull(index)
-                _check(_largest(row) * _largest(hull.y) + _largest(back[index]) * _largest(hull.x), row.shape[1])
+                check(largest(row) * largest(hull.y) + largest(back[index]) * largest(hull.x), row.shape[1])
                 reached = [row * y - back[index] * x for x, y in zip(hull.x, hull.y, strict=True)]
                 return [back[index]], np.asarray(np.maximum.reduce(reached).sum(axis=1))
 
@@ -195,14 +186,12 @@ class Certifier:
         over = np.maximum(sign * row[:, units.elements], 0)
         part = np.floor(over * np.clip(slants.share, 0, 1) / (1 << SLANT_BITS)).astype(np.int64)
         intercepts = np.broadcast_to(self._intercept(envelope, slants), part.shape)
-        _check(_largest(part) * _largest(intercepts), part.shape[1])
+        check(largest(part) * largest(intercepts), part.shape[1])
         constant = np.asarray((part * intercepts).sum(axis=1))
         if len(slants.slant) == 1:
-            spread = _product(part, self._by_input(units, slants.slant[0]))
+            spread = product(part, self._by_input(units, slants.slant[0]))
         else:
-            each = [
-                _product(one[None], self._by_input(units, own)) for one, own in zip(part, slants.slant, strict=True)
-            ]
+            each = [product(one[None], self._by_input(units, own)) for one, own in zip(part, slants.slant, strict=True)]
             spread = np.concatenate(each)
         left = row.copy()
         left[:, units.elements] -= sign * (part << SLANT_BITS)
@@ -216,7 +205,7 @@ class Certifier:
         if beyond[groups.sign != 0].any():
             raise InternalError("bounds: units that are bounded together may rise where no case of theirs does")
         over = np.maximum(groups.sign * row[:, groups.elements], 0)
-        _check(_largest(over), _EXACT_INT // _EXACT_FLOAT)
+        check(largest(over), EXACT_INT >> 53)  # so that floats multiply them exactly
         part = np.floor(over * np.clip(joint.share, 0, 1)[..., None]).astype(np.int64)
         factor = part.sum(axis=2) / joint.size
         hull, _ = self._hulls.box_hull(box, *sums_between(self._network, box, self._values))
@@ -225,18 +214,18 @@ class Certifier:
         for group, inputs in enumerate(groups.inputs):
             read = inputs >= 0
             for index in np.flatnonzero(factor[:, group]).tolist():
-                coefficients, times = part[index, group], float(factor[index, group])
-                slant = np.rint(times * joint.slant[group, read]).astype(np.int64)
-                greatest = self._joint_intercept(joint, group, hull, coefficients, slant, times)
-                constant[index] = _sum(constant[index : index + 1], greatest)[0]
-                spread[index, inputs[read]] = _sum(spread[index, inputs[read]], slant)
+                coefficients, often = part[index, group], float(factor[index, group])
+                slant = np.rint(often * joint.slant[group, read]).astype(np.int64)
+                greatest = self._joint_intercept(joint, group, hull, coefficients, slant, often)
+                constant[index] = plus(constant[index : index + 1], greatest)[0]
+                spread[index, inputs[read]] = plus(spread[index, inputs[read]], slant)
         left = row.copy()
         for place, elements in enumerate(groups.elements.T):
             left[:, elements] -= (groups.sign * part)[..., place]
         return left, spread, constant
 
     def _joint_intercept(
-        self, joint: IntegerJoint, group: int, hull: Hull, coefficients: IntArray, slant: IntArray, times: float
+        self, joint: IntegerJoint, group: int, hull: Hull, coefficients: IntArray, slant: IntArray, often: float
     ) -> IntArray:
         """Return k, int64 [1], such that slant . x + k is a bound of a group's units, with coefficients [C] and the
         sign, in every case of theirs; their lines are so many times as steep as they are given.
@@ -245,36 +234,30 @@ class Certifier:
         inputs = groups.inputs[group][groups.inputs[group] >= 0]
         low, high = (end[inputs] for end in _flat(self._values[0]))
         cases = groups.group == group
-        steepness = np.rint(times * joint.steepness[cases]).astype(np.int64).clip(0) * groups.steep[cases]
+        steepness = np.rint(often * joint.steepness[cases]).astype(np.int64).clip(0) * groups.steep[cases]
         sign, units = groups.sign[group], groups.units[group]
         x, y = (sign * points[groups.points[cases].transpose(2, 0, 1), units] for points in (hull.x, hull.y))
         total = steepness.sum(axis=2)
-        _check(_largest(coefficients) * _largest(y) + _largest(total) * _largest(x), len(units) + 4)
+        check(largest(coefficients) * largest(y) + largest(total) * largest(x), len(units) + 4)
         corners = (coefficients * y - total * x).max(axis=0).sum(axis=1)
         steepness = steepness.reshape(len(steepness), -1)
-        form = _sum(_product(steepness, groups.weight[group, ..., : len(inputs)].reshape(-1, len(inputs))), -slant)
-        beside = _sum(corners, _times(steepness, groups.offset[group].reshape(-1)))
-        return np.asarray(_sum(beside, _on_box(form, low, high)).max(keepdims=True))
+        form = plus(product(steepness, groups.weight[group, ..., : len(inputs)].reshape(-1, len(inputs))), -slant)
+        beside = plus(corners, times(steepness, groups.offset[group].reshape(-1)))
+        return np.asarray(plus(beside, on_box(form, low, high)).max(keepdims=True))
 
     def _case_by_case(
         self, value: int, row: IntArray, cases: IntegerCases, held: dict[int, IntArray]
     ) -> tuple[IntArray, IntArray]:
         """Return what is left of the rows and the constant; add to `held` what bounds case by case make of the rest."""
-        source = self._network.nodes[value - 1].inputs[0]
-        over = np.maximum(row[:, cases.elements], 0)
-        part = np.floor(over * np.clip(cases.share, 0, 1) / (1 << SLANT_BITS)).astype(np.int64)
-        intercept = self._case_intercept(value, cases)
-        _check(_largest(part) * _largest(cases.through), 1)
-        passed = np.zeros((len(row), self._network.values[source].lower.size), dtype=np.int64)
-        passed[:, cases.elements] = part * cases.through
-        _add(held, source, passed)
-        _add(held, 0, _product(part, cases.slant))
+        part = np.maximum(row[:, cases.elements], 0) >> SLANT_BITS
+        for behind, form in cases.forms.items():
+            _add(held, behind, product(part, form))
         left = row.copy()
         left[:, cases.elements] -= part << SLANT_BITS
-        return left, _times(part, intercept)
+        return left, times(part, self._case_intercept(value, cases))
 
     def _case_intercept(self, value: int, cases: IntegerCases) -> IntArray:
-        """Return k, int64 [J], such that (through * u + slant . x + k) / 2**SLANT_BITS is a bound in both cases; see
+        """Return k, int64 [J], such that (sum_v forms[v] . v + k) / 2**SLANT_BITS is a bound in both cases; see
         `bvverify.bounds.cases`.
         """
         source = self._network.nodes[value - 1].inputs[0]
@@ -283,22 +266,21 @@ class Certifier:
         x, y = (points[:, cases.elements] for points in (self._hull(value - 1).x, self._hull(value - 1).y))
         steepness = np.maximum(cases.steepness, 0)
         finer = CASE_BITS - SLANT_BITS
-        _check(max(_largest(cases.slant), _largest(cases.through)), 1 << finer)
-        _check(_largest(steepness) * _largest(x) + (_largest(y) << CASE_BITS), 4)
+        check(max(map(largest, cases.forms.values())), 1 << finer)
+        check(largest(steepness) * largest(x) + (largest(y) << CASE_BITS), 4)
         corner = np.maximum(*((y[end] << CASE_BITS) - steepness * x[end] for end in (1, 2)))
-        through, slant = cases.through << finer, cases.slant << finer
-        rest = np.stack([-through, steepness - through]) - cases.kept
         ends = np.stack([low, turn]), np.stack([turn - 1, high])
-        _check(_largest(rest) * max(map(_largest, ends)), 4)
-        beside = np.maximum(rest * ends[0], rest * ends[1]) + np.stack([y[0] << CASE_BITS, corner])
-        forms = np.zeros((cases.kept.size, self._network.values[source].lower.size), dtype=np.int64)
-        forms[np.arange(len(forms)), np.tile(cases.elements, 2)] = cases.kept.reshape(-1)
-        start = {0: np.tile(-slant, (2, 1))}
-        _add(start, source, forms)  # the source may be the inputs themselves
-        rows = IntegerRows(start, np.zeros(len(forms), dtype=np.int64))
-        coefficients, constant = self._back(rows, cases.proof)
-        behind = _sum(constant, _on_box(coefficients, *_flat(self._values[0])))
-        greatest = _sum(behind.reshape(2, -1), beside).max(axis=0)
+        check(largest(cases.rest) * max(map(largest, ends)), 4)
+        beside = np.maximum(*(cases.rest * end for end in ends)) + np.stack([y[0] << CASE_BITS, corner])
+        through = plus(np.stack([np.zeros_like(steepness), steepness]), -cases.rest).reshape(-1)
+        sums = sums_of(self._network, source, cases.elements)
+        check(largest(through) * max(map(largest, [*sums.weights.values(), sums.offset])), 1)
+        start = {behind: np.tile(-(form << finer), (2, 1)) for behind, form in cases.forms.items()}
+        for behind, weights in sums.weights.items():
+            _add(start, behind, through[:, None] * np.tile(weights, (2, 1)))
+        coefficients, constant = self._back(IntegerRows(start, through * np.tile(sums.offset, 2)), cases.proof)
+        behind_all = plus(constant, on_box(coefficients, *_flat(self._values[0])))
+        greatest = plus(behind_all.reshape(2, -1), beside).max(axis=0)
         return np.asarray(-(-greatest >> finer))  # rounded up
 
     def _by_input(self, units: BoxUnits, slant: IntArray) -> IntArray:
@@ -311,20 +293,20 @@ class Certifier:
     def _intercept(self, envelope: Envelope, slants: IntegerSlants) -> IntArray:
         """Return k, int64 [A, U], such that (slant . x + k) / 2**SLANT_BITS is a bound; see `Relaxation.intercept`."""
         units = envelope.units
-        _check(_largest(slants.slant), 1 << _FINER)
+        check(largest(slants.slant), 1 << _FINER)
         slant = slants.slant << _FINER
         steepness = np.maximum(slants.steepness, 0)
         low, high = (end[np.maximum(units.inputs, 0)] * (units.inputs >= 0) for end in _flat(self._values[0]))
         corners = self._hulls.corners(envelope, *sums_between(self._network, units, self._values))
         sums = envelope.weight.shape[2]
-        steepest, furthest = _largest(steepness), max(_largest(corners.x), _largest(envelope.offset))
-        _check((_largest(corners.y) << STEEP_BITS) + steepest * sums * furthest, 4)
-        reach = steepest * _largest(envelope.weight) * sums + _largest(slant)
-        _check(reach * max(_largest(low), _largest(high)), units.inputs.shape[1] + 4)
+        steepest, furthest = largest(steepness), max(largest(corners.x), largest(envelope.offset))
+        check((largest(corners.y) << STEEP_BITS) + steepest * sums * furthest, 4)
+        reach = steepest * largest(envelope.weight) * sums + largest(slant)
+        check(reach * max(largest(low), largest(high)), units.inputs.shape[1] + 4)
         total = steepness.sum(axis=4)[..., None]
         passed = ((corners.y << STEEP_BITS)[:, :, None] - total * corners.x[:, :, None]).max(axis=4)
         passed = passed + (steepness * envelope.offset[:, None]).sum(axis=4)
-        greatest = np.full((len(slant), len(low)), -_EXACT_INT)
+        greatest = np.full((len(slant), len(low)), -EXACT_INT)
         for segment in range(envelope.segments):
             for alternative in range(envelope.weight.shape[1]):
                 steep = steepness[:, :, segment, alternative, :, None]
@@ -344,7 +326,7 @@ def greatest_where(
     form a multiple of the assumed one is added; floats look for the best one.
     """
     (rows, constants), (form, constant) = forms, assumed
-    unit = max(1, _largest(form))
+    unit = max(1, largest(form))
     middle, radius = (high + low) / 2, (high - low) / 2
     real, other, offset = rows.astype(np.float64), form / unit, constant / unit
 
@@ -353,39 +335,22 @@ def greatest_where(
         return np.asarray(total @ middle + np.abs(total) @ radius + factor * offset)
 
     # The bound is convex in the factor.
-    left, right = np.zeros(len(rows)), np.full(len(rows), 4.0 * max(1, _largest(rows)))
+    left, right = np.zeros(len(rows)), np.full(len(rows), 4.0 * max(1, largest(rows)))
     for _ in range(_HALVINGS):
         first, second = left + (right - left) / 3, right - (right - left) / 3
         down = bound(first) > bound(second)
         left, right = np.where(down, first, left), np.where(down, right, second)
     scale = 1 << _FACTOR_BITS
-    factors = np.rint(np.clip((left + right) / 2 / unit * scale, 0, _EXACT_INT)).astype(np.int64)
+    factors = np.rint(np.clip((left + right) / 2 / unit * scale, 0, EXACT_INT)).astype(np.int64)
     try:
-        _check(_largest(rows) * scale + _largest(factors) * unit, 1)
-        _check(_largest(constants) * scale + _largest(factors) * abs(constant), 1)
+        check(largest(rows) * scale + largest(factors) * unit, 1)
+        check(largest(constants) * scale + largest(factors) * abs(constant), 1)
         total = rows * scale + factors[:, None] * form
-        together = _sum(_on_box(total, low, high), constants * scale + factors * constant)
-        alone = _sum(_on_box(rows, low, high), constants)
-    except _TooLarge:
+        together = plus(on_box(total, low, high), constants * scale + factors * constant)
+        alone = plus(on_box(rows, low, high), constants)
+    except TooLarge:
         return None
     return np.minimum(together // scale, alone)
-
-
-def _through_affine(affine: Affine, row: IntArray) -> IntArray:
-    groups, outputs, _ = affine.weight.shape
-    parts = row.reshape(-1, groups, outputs)
-    found = np.stack([_product(parts[:, group], affine.weight[group]) for group in range(groups)], axis=1)
-    return found.reshape(len(row), -1)
-
-
-def _through_gather(gather: Gather, sizes: list[int], row: IntArray) -> tuple[list[IntArray], IntArray]:
-    indices = gather.indices.reshape(-1)
-    often = int(np.bincount(indices + 1, minlength=1).max(initial=1))
-    _check(_largest(row), often)
-    total = np.zeros((sum(sizes) + 1, len(row)), dtype=np.int64)
-    np.add.at(total, np.where(indices < 0, sum(sizes), indices), row.T)
-    _check(_largest(total[-1]), abs(gather.padding))
-    return np.split(total[:-1].T, np.cumsum(sizes)[:-1], axis=1), total[-1] * gather.padding
 
 
 def _through_window(row: IntArray, back: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
@@ -405,7 +370,7 @@ def _through_window(row: IntArray, back: IntArray, low: IntArray, high: IntArray
         mixture, greatest[..., None], np.take_along_axis(mixture, greatest[..., None], 2) + rest[..., None], axis=2
     )
     windows = np.where(row[..., None] > 0, np.clip(windows, 0, np.maximum(row, 0)[..., None]), mixture)
-    _check((_largest(row) + _largest(windows)) * max(_largest(low), _largest(high)), width * row.shape[1])
+    check((largest(row) + largest(windows)) * max(largest(low), largest(high)), width * row.shape[1])
     reached = []
     for element in range(width):
         form = -windows
@@ -417,28 +382,10 @@ def _through_window(row: IntArray, back: IntArray, low: IntArray, high: IntArray
 
 def _corners(row: IntArray, first: IntArray, second: IntArray, ends: Sequence[tuple[IntArray, IntArray]]) -> IntArray:
     """Return the sums of the largest values of row * x * y - first * x - second * y at the corners of (x, y)."""
-    reach = [max(map(_largest, end)) for end in ends]
-    _check(_largest(row) * reach[0] * reach[1] + _largest(first) * reach[0] + _largest(second) * reach[1], row.shape[1])
+    reach = [max(map(largest, end)) for end in ends]
+    check(largest(row) * reach[0] * reach[1] + largest(first) * reach[0] + largest(second) * reach[1], row.shape[1])
     reached = [row * (x * y) - first * x - second * y for x in ends[0] for y in ends[1]]
     return np.asarray(np.maximum.reduce(reached).sum(axis=1))
-
-
-def _product(rows: IntArray, matrix: IntArray) -> IntArray:
-    """Return rows @ matrix, exactly: in float64 where all sums stay below 2**53."""
-    reach = _largest(rows) * int(np.abs(matrix).sum(axis=0).max(initial=0))
-    if reach < _EXACT_FLOAT:
-        return np.asarray(rows.astype(np.float64) @ matrix.astype(np.float64)).astype(np.int64)
-    _check(reach, 1)
-    return np.asarray(rows @ matrix)
-
-
-def _times(rows: IntArray, numbers: IntArray) -> IntArray:
-    _check(_largest(rows) * _largest(numbers), rows.shape[1])
-    return np.asarray(rows @ numbers)
-
-
-def _on_box(rows: IntArray, low: IntArray, high: IntArray) -> IntArray:
-    return _sum(_times(np.maximum(rows, 0), high), _times(np.minimum(rows, 0), low))
 
 
 def _flat(bounds: Bounds) -> tuple[IntArray, IntArray]:
@@ -446,19 +393,4 @@ def _flat(bounds: Bounds) -> tuple[IntArray, IntArray]:
 
 
 def _add(held: dict[int, IntArray], value: int, part: IntArray) -> None:
-    held[value] = _sum(held[value], part) if value in held else part
-
-
-def _sum(first: IntArray, second: IntArray) -> IntArray:
-    _check(_largest(first) + _largest(second), 1)
-    return first + second
-
-
-def _largest(array: IntArray) -> int:
-    return max(abs(int(array.max(initial=0))), abs(int(array.min(initial=0))))
-
-
-def _check(reach: int, count: int) -> None:
-    """Refuse sums of `count` numbers of up to `reach` that may leave 64 bits."""
-    if reach * count >= _EXACT_INT:
-        raise _TooLarge
+    held[value] = plus(held[value], part) if value in held else part

@@ -21,10 +21,16 @@ from bvverify.bounds.relaxation import Relaxation, Rows
 from bvverify.bounds.situation import Situation
 
 _RATE_BACK, _RATE_SLANT, _RATE_SHARE, _RATE_UNDER = 0.1, 0.5, 0.1, 0.6
-_RATE_THROUGH, _RATE_CASE_SLANT, _RATE_KEPT, _RATE_CASE_SHARE = 0.06, 0.3, 0.3, 0.03
+_RATE_FORM, _RATE_CASE = 0.1, 0.01
 _RATE_JOINT_SLANT, _RATE_COMMON, _RATE_OWN, _RATE_JOINT_SHARE = 0.4, 0.2, 0.1, 0.05
 _FIRST_FACTOR = 0.3
 _MOMENTA = (0.5, 0.9)
+_MEMORY = 0.9
+"""How much of running averages is kept in each step."""
+_TRY_AVERAGES = 10
+"""After so many steps the bound of running averages is computed."""
+_FIRST_HEAT = 0.1
+"""Cases whose bounds differ by less than this part of a unit's levels share the gradient in the first step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +131,7 @@ class Dual:
         for _ in self.slants:
             rates += [_RATE_SLANT, _RATE_SLANT, _RATE_SLANT, _RATE_SHARE]
         for cases in self.cases.values():
-            rates += [_RATE_THROUGH, _RATE_CASE_SLANT, _RATE_THROUGH, _RATE_KEPT, _RATE_CASE_SHARE]
+            rates += [_RATE_FORM for _ in cases.forms] + [_RATE_CASE, _RATE_CASE]
             rates += [_RATE_BACK for _ in cases.below]
         for _ in self.joints:
             rates += [_RATE_JOINT_SLANT, _RATE_COMMON, _RATE_OWN, _RATE_JOINT_SHARE]
@@ -177,20 +183,24 @@ def slanted(relaxation: Relaxation, situation: Situation, slants: dict[Side, Sla
     return made
 
 
-def multipliers(relaxation: Relaxation, situation: Situation, dual: Dual) -> Multipliers:
-    """Return a dual as the multipliers that it stands for."""
+def multipliers(relaxation: Relaxation, situation: Situation, dual: Dual, *, heat: float = 0.0) -> Multipliers:
+    """Return a dual as the multipliers that it stands for; see `Relaxation.case_by_case` for `heat`."""
     bounds = slanted(relaxation, situation, dual.slants)
     joints = {
         value: joint.around(situation.middle, situation.radius, situation.envelopes[value, 1].hull)
         for value, joint in dual.joints.items()
     }
-    return Multipliers(dual.back, bounds, cased(relaxation, situation, dual.cases, bounds), joints)
+    return Multipliers(dual.back, bounds, cased(relaxation, situation, dual.cases, bounds, heat=heat), joints)
 
 
 def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dual, effort: Effort) -> Descended:
-    """Lower the bounds of rows, each with slanted bounds of its own; stop early when all are low enough."""
+    """Lower the bounds of rows, each with slanted bounds of its own; stop early when all are low enough.
+
+    Steps waver around the best multipliers, so their running averages are tried as well.
+    """
     scales = _scales(relaxation, situation, rows, start)
     moved = [torch.zeros_like(tensor, requires_grad=True) for tensor in start.tensors()]
+    averages = [tensor.detach().clone() for tensor in moved]
     optimizer = _Adam(list(zip(moved, start.rates(), strict=True)), effort, momenta=_MOMENTA)
     # With gradients, the rows themselves tell the values at which the bounds are attained.
     rows = Rows({value: row.clone().requires_grad_() for value, row in rows.start.items()}, rows.constant)
@@ -198,15 +208,25 @@ def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
     primal: dict[int, Tensor] = {}
     coefficients: dict[int, Tensor] = {}
     averaged = 0
+
+    def moved_by(changes: Sequence[Tensor]) -> Dual:
+        ahead = zip(start.tensors(), scales.tensors(), changes, strict=True)
+        return start.like(torch.addcmul(tensor, scale, change) for tensor, scale, change in ahead)
+
     for step in range(effort.steps + 1):
-        ahead = zip(start.tensors(), scales.tensors(), moved, strict=True)
-        now = start.like(tensor + scale * change for tensor, scale, change in ahead)
-        found = relaxation.bound(situation, rows, multipliers(relaxation, situation, now))
+        last = step == effort.steps
+        if step % _TRY_AVERAGES == _TRY_AVERAGES - 1 or last:
+            with torch.no_grad():
+                now = moved_by(averages)
+                bound = relaxation.bound(situation, rows, multipliers(relaxation, situation, now)).bound
+            best, least = _chosen(bound < least, now, best), torch.minimum(least, bound)
+        now = moved_by(moved)
+        heat = _FIRST_HEAT * effort.decay ** (step / max(1, effort.steps))
+        found = relaxation.bound(situation, rows, multipliers(relaxation, situation, now, heat=heat))
         for tensor in found.coefficients.values():
             tensor.retain_grad()
         found.bound.sum().backward()
-        better = found.bound.detach() < least
-        best, least = _chosen(better, now, best), torch.minimum(least, found.bound.detach())
+        best, least = _chosen(found.bound < least, now, best), torch.minimum(least, found.bound.detach())
         enough = bool((least < effort.enough).all()) or time.monotonic() > effort.deadline
         if enough or step >= effort.steps - effort.steps // 3 - 1:
             averaged += 1
@@ -217,6 +237,10 @@ def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
         if enough:
             break
         optimizer.step()
+        weight = 1 - _MEMORY if step >= _TRY_AVERAGES // 2 else 1.0
+        with torch.no_grad():
+            for average, tensor in zip(averages, moved, strict=True):
+                average.lerp_(tensor, weight)
         for row in rows.start.values():
             row.grad = None
     primal = {value: total / averaged for value, total in primal.items()}
@@ -337,6 +361,8 @@ def _scales(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
 
 def _chosen(better: Tensor, new: Dual, old: Dual) -> Dual:
     """Return the new rows where they are better, the old ones elsewhere."""
+    if len(better) == 1:
+        return new.like(tensor.detach() for tensor in new.tensors()) if bool(better) else old
     pairs = zip(new.tensors(), old.tensors(), strict=True)
     return new.like(
         torch.where(better.reshape(-1, *[1] * (first.dim() - 1)), first.detach(), second) for first, second in pairs

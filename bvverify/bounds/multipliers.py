@@ -53,28 +53,23 @@ class Multipliers:
     def for_each(self, count: int) -> "Multipliers":
         """Return the bounds of single units that one row goes through as those of so many rows."""
         slanted = {side: replace(held, share=held.share.expand(count, -1)) for side, held in self.slanted.items()}
-        cased = {value: replace(held, share=held.share.expand(count, -1)) for value, held in self.cased.items()}
-        return Multipliers({}, slanted, cased)
+        return Multipliers({}, slanted, self.cased)
 
 
 @dataclass(frozen=True, eq=False)
 class Cased:
-    """Bounds y <= through * u + slant . x + k of J units that read the sums u, case by case; see
-    `bvverify.bounds.cases`.
+    """Bounds y <= sum_v forms[v] . v + k of J units that read sums, case by case; see `bvverify.bounds.cases`.
 
-    `elements` [J]; `through`, `steepness` and `intercept` (k) [J], `slant` [J, inputs], `kept` [2, J]; `share` [N, J]
-    in [0, 1], how much of each coefficient goes through them.
+    `elements` [J]; `forms` [J, elements] per value behind; `steepness` and `intercept` (k) [J], `rest` [2, J].
     """
 
     elements: Tensor
-    through: Tensor
-    slant: Tensor
+    forms: dict[int, Tensor]
     steepness: Tensor
-    kept: Tensor
+    rest: Tensor
     intercept: Tensor
     proof: Multipliers
     """What led to the intercepts: multipliers of 2 * J rows, first those of the case without a rise."""
-    share: Tensor
 
 
 def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers:
@@ -98,12 +93,10 @@ def integer_multipliers(found: Multipliers, factor: float) -> IntegerMultipliers
     cased = {
         value: IntegerCases(
             held.elements.numpy(),
-            rounded(held.through, 1 << SLANT_BITS),
-            rounded(held.slant, 1 << SLANT_BITS),
+            {behind: rounded(form, 1 << SLANT_BITS) for behind, form in held.forms.items()},
             rounded(held.steepness, 1 << CASE_BITS).clip(0),
-            rounded(held.kept, 1 << CASE_BITS),
+            rounded(held.rest, 1 << CASE_BITS),
             integer_multipliers(held.proof, 2.0**CASE_BITS),
-            held.share.detach().numpy(),
         )
         for value, held in found.cased.items()
     }

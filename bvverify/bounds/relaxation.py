@@ -9,14 +9,15 @@ al., NeurIPS 2021), because a split merely narrows an interval.
 
 Units fed by the box have other bounds besides, linear in the inputs (see `bvverify.bounds.envelope`): y <= c . x + k
 for any vector c, with a small k that is valid.  Units of later layers have bounds case by case, linear in the inputs
-and in the accumulator (see `bvverify.bounds.cases`).
+and in the results of all units behind them (see `bvverify.bounds.cases`).
 
 Nothing here proves anything: `bvverify.bounds.certificate` evaluates the multipliers that were found in integers.
 Tensors may live on any device of torch; rows and sub-problems are batched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from torch import Tensor
 from bvverify.bounds.envelope import Envelope, Side
 from bvverify.bounds.hull import POINTS, NetworkHulls
 from bvverify.bounds.multipliers import Cased, Multipliers
-from bvverify.bounds.situation import Enveloped, Lines, Situation, Values, reads_all, situation_of
+from bvverify.bounds.situation import Enveloped, Situation, Values, reads_all, situation_of
 from bvverify.network import Affine, Gather, Max, Product
 
 
@@ -74,7 +75,7 @@ class Relaxation:
         self.hulls, self.network = hulls, hulls.network
         self.device = device
         self._weights = {
-            index: (self._tensor(node.operation.weight), self._tensor(node.operation.offset))
+            index: (self.tensor(node.operation.weight), self.tensor(node.operation.offset))
             for index, node in enumerate(self.network.nodes)
             if isinstance(node.operation, Affine)
         }
@@ -150,34 +151,39 @@ class Relaxation:
         value: int,
         elements: Tensor,
         *,
-        through: Tensor,
-        slant: Tensor,
+        sums: tuple[Mapping[int, Tensor], Tensor],
+        forms: dict[int, Tensor],
         steepness: Tensor,
-        kept: Tensor,
+        rest: Tensor,
         given: Multipliers,
-        share: Tensor,
+        heat: float,
     ) -> Cased:
         """Return bounds of units of one sub-problem case by case; `given` are multipliers of the 2 * J rows that bound
         the two cases.
+
+        The gradient is that of the greater case; with `heat`, a mixture of both, which wavers less while they are
+        about equal: within that part of a unit's levels.
         """
-        (source,) = self.network.nodes[value - 1].inputs
-        lines = situation.lines[value - 1]
+        lines, (weights, offset) = situation.lines[value - 1], sums
         x, y, turn = lines.x[0][:, elements], lines.y[0][:, elements], lines.turn[0][elements]
         corner = torch.maximum(*(y[end] - steepness * x[end] for end in (1, 2)))
-        rest = torch.stack([-through, steepness - through]) - kept
+        through = torch.stack([torch.zeros_like(steepness), steepness]) - rest
         low, high = torch.stack([x[0], turn]), torch.stack([turn - 1, x[3]])
         beside = torch.maximum(rest * low, rest * high) + torch.stack([y[0], corner])
-        size = lines.x.shape[2]
-        places = elements.repeat(2)
-        start = torch.zeros(len(places), size, device=self.device)
-        start = start.scatter(1, places[:, None], kept.reshape(-1, 1))
-        forms = {0: -slant.repeat(2, 1)}
-        _add(forms, source, start)  # the source may be the inputs themselves
-        rows = Rows(forms, torch.zeros(len(places), device=self.device))
-        found, chosen = self._walk(situation, rows, given)
-        intercept = (found.bound.reshape(2, -1) + beside).amax(0)
+        start = {behind: -form.repeat(2, 1) for behind, form in forms.items()}
+        for behind, held in weights.items():
+            _add(start, behind, through.reshape(-1, 1) * held.repeat(2, 1))
+        found, chosen = self._walk(situation, Rows(start, (through * offset).reshape(-1)), given)
+        both = found.bound.reshape(2, -1) + beside
+        intercept = both.amax(0)
+        if heat:
+            with torch.no_grad():
+                share = torch.softmax(both / (heat * (y[3] - y[0]).clamp(min=1)), 0)
+                greatest = intercept.clone()
+            mixed = (share * both).sum(0)
+            intercept = mixed + (greatest - mixed.detach())
         proof = Multipliers(chosen, given.slanted, given.cased)
-        return Cased(elements, through, slant, steepness, kept, intercept, proof, share)
+        return Cased(elements, forms, steepness, rest, intercept, proof)
 
     def _walk(self, situation: Situation, rows: Rows, given: Multipliers) -> tuple[Bounded, dict[int, Tensor]]:
         """Go back from the rows to the input; return the multipliers as well."""
@@ -202,12 +208,10 @@ class Relaxation:
                     left = left.index_add(1, units.elements, part, alpha=-units.sign)
             if value in given.cased:
                 cases = given.cased[value]
-                part = row[:, cases.elements].clamp(min=0) * cases.share
+                part = row[:, cases.elements].clamp(min=0)
                 total = total + part @ cases.intercept
-                _add(held, 0, part @ cases.slant)
-                (source,) = self.network.nodes[value - 1].inputs
-                passed = torch.zeros(len(row), self.network.values[source].lower.size, device=self.device)
-                _add(held, source, passed.index_add(1, cases.elements, part * cases.through))
+                for behind, form in cases.forms.items():
+                    _add(held, behind, part @ form)
                 left = left.index_add(1, cases.elements, part, alpha=-1)
             row = left
             index, sources = value - 1, self.network.nodes[value - 1].inputs
@@ -232,9 +236,9 @@ class Relaxation:
                     lines = situation.lines[index]
                     if index not in chosen:
                         below = given.below.get(index, lines.below)
-                        chosen[index] = torch.where(row > 0, row * lines.above, row * below)
+                        chosen[index] = row.clamp(min=0) * lines.above + row.clamp(max=0) * below
                     parts = [chosen[index]]
-                    constant = _on_hull(lines, row, parts[0])
+                    constant = _on_hull(row, parts[0], lines.x, lines.y)
             total = total + constant
             for source, part in zip(sources, parts, strict=True):
                 _add(held, source, part)
@@ -269,16 +273,17 @@ class Relaxation:
             envelope.sign,
             envelope.segments,
             torch.tensor(units.elements, device=self.device),
-            self._tensor(units.weight),
-            self._tensor(envelope.weight),
-            self._tensor(envelope.offset),
+            self.tensor(units.weight),
+            self.tensor(envelope.weight),
+            self.tensor(envelope.offset),
             torch.tensor(np.maximum(units.inputs, 0), device=self.device),
-            self._tensor(units.inputs >= 0),
+            self.tensor(units.inputs >= 0),
             size,
             reads_all(units, self.network),
         )
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """Return an array as a float tensor on the relaxation's device."""
         return torch.tensor(np.asarray(array), dtype=torch.float32, device=self.device)
 
 
@@ -296,17 +301,37 @@ def _spread(units: _Units, part: Tensor, slant: Tensor) -> Tensor:
     return torch.zeros(len(part), units.size, device=part.device).index_add(1, units.inputs.reshape(-1), weighted)
 
 
-def _on_hull(lines: Lines, row: Tensor, back: Tensor) -> Tensor:
-    """Return the sums of the largest values of row * y - back * x on the hulls, [N]."""
-    with torch.no_grad():  # The gradient of a greatest value is that of the point that attains it.
-        x, y = lines.x[:, 0], lines.y[:, 0]
-        greatest = row * y - back * x
+class _OnHull(torch.autograd.Function):
+    """Sums of the largest values of row * y - back * x on hulls, [N]; the gradient is the point that attains each."""
+
+    @staticmethod
+    def forward(context: Any, row: Tensor, back: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Take row and back [N, elements], and the hulls' points [S, POINTS, elements]."""
+        at_x, at_y = x[:, 0].expand_as(row), y[:, 0].expand_as(row)
+        greatest = row * at_y - back * at_x
         for point in range(1, POINTS):
-            reached = row * lines.y[:, point] - back * lines.x[:, point]
-            greater = reached > greatest
+            next_x, next_y = x[:, point], y[:, point]
+            reached = torch.addcmul(row * next_y, back, next_x, value=-1)
+            greater = (reached > greatest).to(row.dtype)  # torch.where takes twenty times as long
             greatest = torch.maximum(reached, greatest)
-            x, y = (torch.where(greater, ends[:, point], end) for ends, end in ((lines.x, x), (lines.y, y)))
-    return (row * y - back * x).sum(1)
+            at_x, at_y = (
+                torch.lerp(at_x, next_x.expand_as(row), greater),
+                torch.lerp(at_y, next_y.expand_as(row), greater),
+            )
+        context.save_for_backward(at_x, at_y)
+        return greatest.sum(1)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Return the gradients in row and back."""
+        at_x, at_y = context.saved_tensors
+        each = gradients[0][:, None]
+        return each * at_y, -each * at_x, None, None
+
+
+def _on_hull(row: Tensor, back: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    found: Tensor = _OnHull.apply(row, back, x, y)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _add(held: dict[int, Tensor], value: int, part: Tensor) -> None:

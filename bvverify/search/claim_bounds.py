@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bvverify.bounds.cases import FIRST_SHARE, first_cases
+from bvverify.bounds.cases import first_cases
 from bvverify.bounds.certificate import Certifier, IntegerRows
 from bvverify.bounds.descent import Descended, Dual, Effort, descend, first_dual, multipliers, slanted
 from bvverify.bounds.groups import groups_of
@@ -59,8 +59,7 @@ class ClaimBounds:
                 continue
             through = (back[index][0, elements] / row[elements]).clamp(min=0)
             cases[index + 1] = first_cases(self.relaxation, situation, index + 1, elements, through)
-            left = torch.ones_like(row).index_fill(0, elements, 1 - FIRST_SHARE)
-            back[index] = back[index] * left
+            back[index] = back[index].index_fill(1, elements, 0.0)
         problem.dual = replace(problem.dual, back=back, cases=cases)
         return bool(cases)
 

@@ -29,6 +29,7 @@ from bvverify.bounds.groups import groups_of
 from bvverify.bounds.hull import NetworkHulls
 from bvverify.bounds.linear import PRECISIONS
 from bvverify.bounds.lines import SHIFT, step_lines
+from bvverify.bounds.sums import nonlinear_behind, sums_of
 from bvverify.encode import PysmtTerms, encode
 from bvverify.errors import BvverifyError, InternalError
 from bvverify.kernels.float32 import fma
@@ -250,7 +251,6 @@ def slanted_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certi
 def cases_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifier) -> str:
     """Return what is wrong with bounds case by case, by looking at what units exceed them by."""
     network, points = question.network, question.points
-    flat = points.reshape(len(points), -1)
     for index, node in enumerate(network.nodes):
         if not isinstance(node.operation, Step):
             continue
@@ -258,32 +258,43 @@ def cases_fault(question: SmallQuestion, hulls: NetworkHulls, certifier: Certifi
         u, y = (values.reshape(len(points), -1) for values in network.evaluate_values(points, (source, index + 1)))
         units, ones = y.shape[1], np.ones(y.shape[1], dtype=np.int64)
         slope = 1.0 / max(1, int(np.ptp(u)))
-        slant = np.tile([[3, -2][place % 2] for place in range(flat.shape[1])], (units, 1)) << SLANT_BITS - 4
-        for through, steepness, kept in ((0.0, 1.0, 0.0), (0.5, 2.0, 1.0), (2.0, 1.0, -1.0)):
+        sums, behind = sums_of(network, source, np.arange(units)), nonlinear_behind(network, index + 1)
+        read = dict(
+            zip(
+                behind,
+                (values.reshape(len(points), -1) for values in network.evaluate_values(points, behind)),
+                strict=True,
+            )
+        )
+        for through, lean, steepness, rest in ((0.0, 1.0, 1.0, 0.0), (0.5, 0.0, 2.0, 1.0), (2.0, 1.0, 1.0, -1.0)):
             none = {
                 other: np.zeros(
                     (2 * units, sum(network.values[read].lower.size for read in before.inputs)), dtype=np.int64
                 )
                 for other, before in enumerate(network.nodes[:index])
             }
+            forms = {}
+            for number, computed in read.items():
+                leaning = np.tile([[3, -2][place % 2] for place in range(computed.shape[1])], (units, 1))
+                along = through * slope * sums.weights[number] if number in sums.weights else 0.0
+                forms[number] = np.rint((along + lean * leaning / 16) * (1 << SLANT_BITS)).astype(np.int64)
             cases = IntegerCases(
                 np.arange(units),
-                ones * int(through * slope * (1 << SLANT_BITS)),
-                slant,
+                forms,
                 ones * int(steepness * slope * (1 << CASE_BITS)),
-                np.stack([ones, ones]) * int(kept * slope * (1 << CASE_BITS)),
+                np.stack([ones, ones]) * int(rest * slope * (1 << CASE_BITS)),
                 IntegerMultipliers(none, {}),
-                np.ones((units, units)),
             )
             over = _CERTIFIED_BITS - SLANT_BITS
-            own = np.eye(units, dtype=np.int64)
-            start = {index + 1: own << _CERTIFIED_BITS, 0: -(slant << over)}
-            start[source] = start.get(source, 0) - (own * cases.through << over)
+            start = {number: -(form << over) for number, form in forms.items()}
+            start[index + 1] = np.eye(units, dtype=np.int64) << _CERTIFIED_BITS
             rows = IntegerRows(start, np.zeros(units, dtype=np.int64))
             back = {other: zeros[:units] for other, zeros in none.items()}
             back[index] = np.zeros((units, units), dtype=np.int64)
             greatest = certifier.greatest(rows, IntegerMultipliers(back, {}, {index + 1: cases}))
-            reached = (y << _CERTIFIED_BITS) - (u * cases.through << over) - (flat @ slant.T << over)
+            reached = y << _CERTIFIED_BITS
+            for number, form in forms.items():
+                reached = reached - (read[number] @ form.T << over)
             if greatest is not None and (reached.max(axis=0) > greatest).any():
                 return "a unit exceeds its bound case by case"
     return ""

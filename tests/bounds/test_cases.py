@@ -81,10 +81,15 @@ def test_any_numbers_give_bounds(seed: int, hidden: int, amount: float) -> None:
     assert bound == pytest.approx(int(exact[0]) / SCALE, rel=1e-3, abs=1e-2)
 
 
-def test_cases_prove_what_lines_cannot() -> None:
-    """x + y - 40 and x - y, where positive, add up to 40 at most; their chords add up to x + 20."""
-    builder = NetworkBuilder(lower=[0, 0], upper=[40, 40])
-    builder.dense([[1, 0], [0, 1]], [0, 0])
+@pytest.mark.parametrize("reach", [40, 80])
+def test_cases_prove_what_lines_cannot(reach: int) -> None:
+    """v + w - 40 and v - w, where positive, add up to 40 at most; their chords add up to v + 20.
+
+    With a reach of 40, v and w are the inputs; with 80 they are what inputs exceed 40 by, which inputs alone do not
+    tell once the phases are relaxed.
+    """
+    builder = NetworkBuilder(lower=[0, 0], upper=[reach, reach])
+    builder.dense([[1, 0], [0, 1]], [40 - reach, 40 - reach])
     builder.step(Step(0, np.tile(np.arange(1, 41), (2, 1))))
     builder.dense([[1, 1], [1, -1]], [-40, 0])
     builder.step(Step(0, np.tile(np.arange(1, 41), (2, 1))))
@@ -127,8 +132,8 @@ def test_cases_take_the_tensors_that_they_gave() -> None:
     assert all(first is second for first, second in zip(again.tensors(), dual.tensors(), strict=True))
 
 
-def test_what_is_kept_counts_where_staircases_read_the_inputs() -> None:
-    """y rises from 0 to 4 with x; half of the slope goes back through the layers, of which there are none."""
+def test_what_intervals_take_counts_where_staircases_read_the_inputs() -> None:
+    """y rises from 0 to 4 with x; half of the slope is left to the interval of x, the other half to the box."""
     builder = NetworkBuilder(lower=[[1]], upper=[[8]])
     builder.step(Step(0, np.array([[2, 4, 6, 8]])))
     network = builder.build()
@@ -136,9 +141,9 @@ def test_what_is_kept_counts_where_staircases_read_the_inputs() -> None:
     relaxation = Relaxation(NetworkHulls(network))
     situation = relaxation.situation([values])
     chord = behind_others(relaxation, situation)[1]
-    kept = replace(chord, kept=torch.full_like(chord.kept, 0.25), share=torch.ones_like(chord.share))
+    halved = replace(chord, rest=torch.full_like(chord.rest, 0.25))
     rows = Rows({1: torch.ones(1, 1)}, torch.zeros(1))
-    dual = replace(first_dual(relaxation, situation, rows), cases={1: kept})
+    dual = replace(first_dual(relaxation, situation, rows), cases={1: halved})
     found = through(relaxation, situation, rows, dual)
     integer_rows = IntegerRows({1: np.full((1, 1), 1 << BITS)}, np.zeros(1, dtype=np.int64))
     exact = Certifier(relaxation.hulls, values).greatest(integer_rows, integer_multipliers(found, SCALE))
