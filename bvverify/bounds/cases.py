@@ -34,8 +34,8 @@ from bvverify.bounds.sums import nonlinear_behind, sums_of
 class Cases:
     """Bounds of J units as descents carry them on, for one row; see `Cased`.
 
-    `forms` [1, J, elements] per value behind; `steepness` [1, J], `rest` [1, 2, J]; `below` [1, 2 * J, elements] per
-    node behind: slopes of lines below for the forms of the two cases.  `weights` and `offset`, which stay, are those of
+    `forms` [1, J, elements] per value behind; `steepness` [1, J], `rest` [1, 2, J]; `below` [1, 1, elements] per node
+    behind: slopes of lines below for the forms of the two cases.  `weights` and `offset`, which stay, are those of
     the units' sums.
     """
 
@@ -72,11 +72,7 @@ def first_cases(relaxation: Relaxation, situation: Situation, value: int, elemen
         else torch.zeros(count, network.values[behind].lower.size, device=relaxation.device)
         for behind in nonlinear_behind(network, value)
     }
-    below = {
-        index: held.below[:1, None].expand(1, 2 * count, -1).clone()
-        for index, held in situation.lines.items()
-        if index + 1 in forms
-    }
+    below = {index: held.below[:1, None].clone() for index, held in situation.lines.items() if index + 1 in forms}
     return Cases(
         elements,
         weights,

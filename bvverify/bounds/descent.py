@@ -222,7 +222,7 @@ def descend(relaxation: Relaxation, situation: Situation, rows: Rows, start: Dua
             best, least = _chosen(bound < least, now, best), torch.minimum(least, bound)
         now = moved_by(moved)
         heat = _FIRST_HEAT * effort.decay ** (step / max(1, effort.steps))
-        found = relaxation.bound(situation, rows, multipliers(relaxation, situation, now, heat=heat))
+        found = relaxation.bound(situation, rows, multipliers(relaxation, situation, now, heat=heat), watched=True)
         for tensor in found.coefficients.values():
             tensor.retain_grad()
         found.bound.sum().backward()

@@ -17,16 +17,16 @@ Tensors may live on any device of torch; rows and sub-problems are batched.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bvverify.bounds.attained import intercept, on_box, on_hull
 from bvverify.bounds.envelope import Envelope, Side
-from bvverify.bounds.hull import POINTS, NetworkHulls
+from bvverify.bounds.hull import NetworkHulls
 from bvverify.bounds.multipliers import Cased, Multipliers
-from bvverify.bounds.situation import Enveloped, Situation, Values, reads_all, situation_of
+from bvverify.bounds.situation import Enveloped, Lines, Situation, Values, reads_all, situation_of
 from bvverify.network import Affine, Gather, Max, Product
 
 
@@ -95,36 +95,15 @@ class Relaxation:
         segments, alternatives, sums].
         """
         units = self._units[side]
-        parts, places = (torch.arange(size, device=slant.device) for size in slant.shape[:2])
-        parts, cases = parts[:, None], torch.arange(len(around.x), device=slant.device)[:, None]
-        with torch.no_grad():
-            segment, alternative, end = self._greatest(units, around, slant, steepness)
-            x, y = (tensor[cases, places, segment, end] for tensor in (around.x, around.y))
-            weight = units.weight[places, alternative] if units.weight.shape[1] > 1 else units.weight[None, :, 0]
-            steep = steepness[parts, places, segment, alternative]
-            form = (steep[..., None] * weight).sum(2) - slant
-            point = around.middle + around.radius * form.sign()
-            sums = (weight * point[:, :, None]).sum(-1) + units.offset[places, alternative]
-        # The gradient of a greatest value is that of the form that attains it, at the point where it does.
-        steep = steepness[parts, places, segment, alternative]
-        return y + (steep * (sums - x[..., None])).sum(-1) - (slant * point).sum(-1)
-
-    def _greatest(
-        self, units: _Units, around: Enveloped, slant: Tensor, steepness: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the segment, the alternative and the corner with which the intercept is attained, [A, U] each."""
-        corner, ends = (around.y[:, :, :, None] - steepness.sum(-1)[..., None] * around.x[:, :, :, None]).max(-1)
-        if units.weight.shape[2] == 1:
-            forms = steepness * units.weight[:, None, :, 0]
-        else:
-            forms = torch.einsum("augit,uitp->augip", steepness, units.weight)
-        forms = forms - slant[:, :, None, None]
-        middle, radius = (end[:, :, None, None] for end in (around.middle, around.radius))
-        reached = corner + (steepness * units.offset[:, None]).sum(-1)
-        reached = reached + _along(forms, middle) + _along(forms.abs_(), radius)
-        best = reached.flatten(2).argmax(2)
-        segment, alternative = best // reached.shape[3], best % reached.shape[3]
-        return segment, alternative, ends.flatten(2).gather(2, best[..., None])[..., 0]
+        return intercept(
+            slant,
+            steepness,
+            weight=units.weight,
+            offset=units.offset,
+            corners=(around.x, around.y),
+            middle=around.middle,
+            radius=around.radius,
+        )
 
     def slant(self, side: Side, slopes: Tensor, free: Tensor) -> Tensor:
         """Return the vectors [A, U, P] that add up the sums of each unit with slopes [A, U, F], plus `free`."""
@@ -133,7 +112,7 @@ class Relaxation:
             slant = slopes * units.sums[:, 0]
         else:
             slant = torch.einsum("auf,ufp->aup", slopes, units.sums)
-        return (slant + free) * units.read
+        return slant + free if units.dense else (slant + free) * units.read
 
     def start(self, situation: Situation, rows: Rows, given: Multipliers) -> dict[int, Tensor]:
         """Return the multipliers that CROWN would choose (Zhang et al., NeurIPS 2018) for what the given bounds of
@@ -141,9 +120,13 @@ class Relaxation:
         """
         return self._walk(situation, rows, Multipliers({}, given.slanted, given.cased, given.joined))[1]
 
-    def bound(self, situation: Situation, rows: Rows, multipliers: Multipliers) -> Bounded:
-        """Return upper bounds of the rows."""
-        return self._walk(situation, rows, multipliers)[0]
+    def bound(self, situation: Situation, rows: Rows, multipliers: Multipliers, *, watched: bool = False) -> Bounded:
+        """Return upper bounds of the rows.
+
+        The gradients in the coefficients that are returned are values at which the bounds are attained, if they are
+        `watched`.
+        """
+        return self._walk(situation, rows, multipliers, watched=watched)[0]
 
     def case_by_case(
         self,
@@ -185,7 +168,9 @@ class Relaxation:
         proof = Multipliers(chosen, given.slanted, given.cased)
         return Cased(elements, forms, steepness, rest, intercept, proof)
 
-    def _walk(self, situation: Situation, rows: Rows, given: Multipliers) -> tuple[Bounded, dict[int, Tensor]]:
+    def _walk(
+        self, situation: Situation, rows: Rows, given: Multipliers, *, watched: bool = False
+    ) -> tuple[Bounded, dict[int, Tensor]]:
         """Go back from the rows to the input; return the multipliers as well."""
         held, total = dict(rows.start), rows.constant
         met: dict[int, Tensor] = {}
@@ -193,31 +178,16 @@ class Relaxation:
         for value in range(max(held), 0, -1):
             if (row := held.pop(value, None)) is None:
                 continue
-            met[value] = row = row.clone()  # so that its gradient is that of what follows alone
-            if value in given.joined:
-                row, constant, forms = given.joined[value].through(row)
-                total = total + constant
-                _add(held, 0, forms)
-            left = row
-            for side in ((value, 1), (value, -1)):
-                if side in given.slanted:
-                    units, bounds = self._units[side], given.slanted[side]
-                    part = (units.sign * row[:, units.elements]).clamp(min=0) * bounds.share
-                    total = total + (part * bounds.intercept).sum(1)
-                    _add(held, 0, _spread(units, part, bounds.slant))
-                    left = left.index_add(1, units.elements, part, alpha=-units.sign)
-            if value in given.cased:
-                cases = given.cased[value]
-                part = row[:, cases.elements].clamp(min=0)
-                total = total + part @ cases.intercept
-                for behind, form in cases.forms.items():
-                    _add(held, behind, part @ form)
-                left = left.index_add(1, cases.elements, part, alpha=-1)
-            row = left
+            # As a copy, its gradient is that of what follows alone.
+            met[value] = row = row.clone() if watched else row
+            row, constant = self._through_units(value, row, given, held)
+            total = total + constant
             index, sources = value - 1, self.network.nodes[value - 1].inputs
             match self.network.nodes[index].operation:
                 case Affine() as affine:
-                    parts, constant = [self._through_affine(index, affine, row)], self._offset(index, row)
+                    total = total + self._offset(index, row)
+                    self._through_affine(index, affine, row, sources[0], held)
+                    continue
                 case Gather() as gather:
                     parts, constant = self._through_gather(index, gather, row)
                 case Max():
@@ -234,30 +204,61 @@ class Relaxation:
                     constant = (row[:, None] * first * second - ahead).amax(1).sum(1)
                 case _:
                     lines = situation.lines[index]
-                    if index not in chosen:
-                        below = given.below.get(index, lines.below)
-                        chosen[index] = row.clamp(min=0) * lines.above + row.clamp(max=0) * below
+                    if index in chosen:
+                        constant = on_hull(row, chosen[index], lines.x, lines.y).sum(1)
+                    else:
+                        chosen[index], constant = _along_lines(row, lines, given.below.get(index, lines.below))
                     parts = [chosen[index]]
-                    constant = _on_hull(row, parts[0], lines.x, lines.y)
             total = total + constant
             for source, part in zip(sources, parts, strict=True):
                 _add(held, source, part)
         if 0 in held:
-            met[0] = row = held[0].clone()
-            total = total + (row * situation.middle + row.abs() * situation.radius).sum(1)
+            met[0] = row = held[0].clone() if watched else held[0]
+            total = total + on_box(row, situation.middle, situation.radius)
         return Bounded(total, met), chosen
 
-    def _through_affine(self, index: int, affine: Affine, row: Tensor) -> Tensor:
+    def _through_units(
+        self, value: int, row: Tensor, given: Multipliers, held: dict[int, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return what bounds of units leave of rows over a value, and constants; add to `held` what they make of it."""
+        total = row.new_zeros(())
+        if value in given.joined:
+            row, constant, forms = given.joined[value].through(row)
+            total = total + constant
+            _add(held, 0, forms)
+        left = row
+        for side in ((value, 1), (value, -1)):
+            if side in given.slanted:
+                units, bounds = self._units[side], given.slanted[side]
+                part = (units.sign * row.index_select(1, units.elements)).relu() * bounds.share
+                if len(bounds.intercept) == 1:
+                    total = total + part @ bounds.intercept[0]
+                else:
+                    total = total + (part * bounds.intercept).sum(1)
+                _spread(units, part, bounds.slant, held)
+                left = left.index_add(1, units.elements, part, alpha=-units.sign)
+        if value in given.cased:
+            cases = given.cased[value]
+            part = row.index_select(1, cases.elements).relu()
+            total = total + part @ cases.intercept
+            for behind, form in cases.forms.items():
+                _add_product(held, behind, part, form)
+            left = left.index_add(1, cases.elements, part, alpha=-1)
+        return left, total
+
+    def _through_affine(self, index: int, affine: Affine, row: Tensor, source: int, held: dict[int, Tensor]) -> None:
         groups, outputs, _ = affine.weight.shape
-        parts = row.reshape(len(row), -1, groups, outputs)
         weight = self._weights[index][0]
-        if groups == 1:
-            return (parts[:, :, 0] @ weight[0]).reshape(len(row), -1)
-        return torch.einsum("npgm,gmk->npgk", parts, weight).reshape(len(row), -1)
+        if row.shape[1] == outputs:
+            _add_product(held, source, row, weight[0])
+            return
+        parts = row.reshape(len(row), -1, groups, outputs)
+        found = parts[:, :, 0] @ weight[0] if groups == 1 else torch.einsum("npgm,gmk->npgk", parts, weight)
+        _add(held, source, found.reshape(len(row), -1))
 
     def _offset(self, index: int, row: Tensor) -> Tensor:
         offset = self._weights[index][1]
-        return (row.reshape(len(row), -1, len(offset)) * offset).sum((1, 2))
+        return (row.reshape(len(row), -1, len(offset)) @ offset).sum(1)
 
     def _through_gather(self, index: int, gather: Gather, row: Tensor) -> tuple[list[Tensor], Tensor]:
         sizes = [self.network.values[source].lower.size for source in self.network.nodes[index].inputs]
@@ -287,55 +288,38 @@ class Relaxation:
         return torch.tensor(np.asarray(array), dtype=torch.float32, device=self.device)
 
 
-def _along(rows: Tensor, point: Tensor) -> Tensor:
-    """Return rows [..., P] times points that broadcast to them, summed over P."""
-    one_for_all = point.shape[-2] == 1
-    return (rows @ point.transpose(-1, -2)).squeeze(-1) if one_for_all else (rows * point).sum(-1)
+def _spread(units: _Units, part: Tensor, slant: Tensor, held: dict[int, Tensor]) -> None:
+    """Add to the coefficients in the inputs what part [N, U] times slant [A, U, P] makes."""
+    if not units.dense:
+        weighted = (part[..., None] * slant).reshape(len(part), -1)
+        spread = torch.zeros(len(part), units.size, device=part.device)
+        _add(held, 0, spread.index_add(1, units.inputs.reshape(-1), weighted))
+    elif len(slant) == 1:
+        _add_product(held, 0, part, slant[0])
+    else:
+        _add(held, 0, torch.einsum("nu,nup->np", part, slant))
 
 
-def _spread(units: _Units, part: Tensor, slant: Tensor) -> Tensor:
-    """Return the coefficients in the inputs of part [N, U] times slant [A, U, P]."""
-    if units.dense:
-        return part @ slant[0] if len(slant) == 1 else torch.einsum("nu,nup->np", part, slant)
-    weighted = (part[..., None] * slant).reshape(len(part), -1)
-    return torch.zeros(len(part), units.size, device=part.device).index_add(1, units.inputs.reshape(-1), weighted)
-
-
-class _OnHull(torch.autograd.Function):
-    """Sums of the largest values of row * y - back * x on hulls, [N]; the gradient is the point that attains each."""
-
-    @staticmethod
-    def forward(context: Any, row: Tensor, back: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Take row and back [N, elements], and the hulls' points [S, POINTS, elements]."""
-        at_x, at_y = x[:, 0].expand_as(row), y[:, 0].expand_as(row)
-        greatest = row * at_y - back * at_x
-        for point in range(1, POINTS):
-            next_x, next_y = x[:, point], y[:, point]
-            reached = torch.addcmul(row * next_y, back, next_x, value=-1)
-            greater = (reached > greatest).to(row.dtype)  # torch.where takes twenty times as long
-            greatest = torch.maximum(reached, greatest)
-            at_x, at_y = (
-                torch.lerp(at_x, next_x.expand_as(row), greater),
-                torch.lerp(at_y, next_y.expand_as(row), greater),
-            )
-        context.save_for_backward(at_x, at_y)
-        return greatest.sum(1)
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        """Return the gradients in row and back."""
-        at_x, at_y = context.saved_tensors
-        each = gradients[0][:, None]
-        return each * at_y, -each * at_x, None, None
-
-
-def _on_hull(row: Tensor, back: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    found: Tensor = _OnHull.apply(row, back, x, y)  # type: ignore[no-untyped-call]
-    return found
+def _along_lines(row: Tensor, lines: Lines, below: Tensor) -> tuple[Tensor, Tensor]:
+    """Return multipliers of rows [N, elements] along lines above, and lines below with slopes [1 or N, elements], and
+    the constants [N].
+    """
+    over = row.relu()
+    under = row - over
+    back = torch.addcmul(under * below, over, lines.above)
+    if len(row) > 1 and len(lines.x) == len(below) == 1:
+        one = torch.ones_like(below)
+        above, under_line = on_hull(one, lines.above, lines.x, lines.y), on_hull(-one, -below, lines.x, lines.y)
+        return back, over @ above[0] - under @ under_line[0]
+    return back, on_hull(row, back, lines.x, lines.y).sum(1)
 
 
 def _add(held: dict[int, Tensor], value: int, part: Tensor) -> None:
     held[value] = held[value] + part if value in held else part
+
+
+def _add_product(held: dict[int, Tensor], value: int, rows: Tensor, matrix: Tensor) -> None:
+    held[value] = torch.addmm(held[value], rows, matrix) if value in held else rows @ matrix
 
 
 def _start_window(row: Tensor, low: Tensor, high: Tensor) -> Tensor:
