@@ -23,44 +23,60 @@ from bvverify.model import Conv2d, QuantParams
 
 def kernel(layer: WeightedLayer, source: QuantParams, isa: Isa) -> Kernel:
     """Return what FBGEMM runs for `layer` on activations quantized as `source`."""
+    if isinstance(layer, Conv2d):
+        _refuse_groupwise(layer, isa)
     return Kernel(_accumulation(layer, isa), FbgemmRequantization.of(layer, source))
 
 
 def _accumulation(layer: WeightedLayer, isa: Isa) -> Accumulation:
-    if isinstance(layer, Conv2d):
-        if _groupwise_path(layer):
-            return Accumulation.EXACT
-        if _depthwise_fast_path(layer):
-            return Accumulation.SATURATING_PAIRS
-    return Accumulation.EXACT if isa is Isa.AVX512_VNNI else Accumulation.SATURATING_PAIRS
+    saturates = isa is not Isa.AVX512_VNNI or (isinstance(layer, Conv2d) and _depthwise_fast_path(layer))
+    return Accumulation.SATURATING_PAIRS if saturates else Accumulation.EXACT
 
 
-_GROUPS_TOGETHER = {2: 8, 4: 4, 8: 1, 16: 1}
-"""Channels per group for which there is a groupwise kernel, and how many groups it takes at a time."""
+_VECTOR_BYTES = {Isa.AVX512_VNNI: 64, Isa.AVX512: 64, Isa.AVX2: 32}
 
 
-def _groupwise_path(layer: Conv2d) -> bool:
-    """Return whether the 3x3 groupwise kernel runs, which sums exactly whatever the CPU.
-
-    Raises `NotExact` where the groups do not divide evenly: the kernel then writes beyond its memory.
+def groupwise_path(layer: Conv2d, isa: Isa) -> bool:
+    """Return whether the 3x3 groupwise kernel runs.  It asks the CPU for its instruction set, not the environment
+    (fbgemm `GroupwiseConv.cc`, `PackWeightMatrixForGConv.cc`).
     """
     outputs, channels, height, width = layer.weight.values.shape
-    together = _GROUPS_TOGETHER.get(channels, 0)
-    runs = (
-        together > 0
+    return (
+        channels in (2, 4, 8, 16)
         and outputs == channels * layer.groups
-        and layer.groups >= together
+        and layer.groups >= _groups_together(channels, isa)
         and (height, width) == (3, 3)
         and layer.stride in ((1, 1), (2, 2))
         and layer.dilation == (1, 1)
         and layer.padding == (1, 1)
     )
-    if runs and layer.groups % together:
+
+
+def _groups_together(channels: int, isa: Isa) -> int:
+    """Return how many groups the groupwise kernel takes at a time: those whose weights of one tap fill a vector.
+
+    Each output of a group has a weight for every channel, and for 4 channels where there are but 2.
+    """
+    return max(1, _VECTOR_BYTES[isa] // (channels * max(channels, 4)))
+
+
+def _refuse_groupwise(layer: Conv2d, isa: Isa) -> None:
+    """Refuse groups that the groupwise kernel cannot take evenly, for it then writes beyond its memory, and the kernel
+    of AVX512 without VNNI, which no machine at hand could run.
+    """
+    channels = layer.weight.values.shape[1]
+    if not groupwise_path(layer, isa):
+        return
+    if layer.groups % _groups_together(channels, isa):
         raise NotExact(
             f"layer {layer.name}: FBGEMM's 3x3 convolution of {layer.groups} groups of {channels} channels corrupts "
             "memory; use another engine"
         )
-    return runs
+    if isa is Isa.AVX512:
+        raise NotExact(
+            f"layer {layer.name}: FBGEMM's 3x3 groupwise convolution on {isa} without VNNI is not modelled; use "
+            "another target"
+        )
 
 
 def _depthwise_fast_path(layer: Conv2d) -> bool:

@@ -128,6 +128,11 @@ class Target:
         }
 
 
+def cpu_isa() -> Isa | None:
+    """Return the best instruction set that this CPU has, whatever the environment says; None without AVX2."""
+    return next((isa for isa in _ORDER if _CPU_FLAGS[isa] <= cpu_flags()), None)
+
+
 @cache
 def cpu_flags() -> frozenset[str]:
     """Return the CPU's feature flags as Linux names them; empty where /proc/cpuinfo cannot be read."""

@@ -9,6 +9,7 @@ import pytest
 from bvverify.errors import BvverifyError, NotExact
 from bvverify.kernels.lower import lower
 from bvverify.kernels.target import TARGETS, Engine, Isa, Target
+from bvverify.model import QuantizedModel
 
 from .agreement import compare
 from .conftest import Kernels
@@ -118,6 +119,44 @@ def test_onednn_convolutions_without_vnni_are_refused(isa: Isa) -> None:
         lower(plain, Target(Engine.ONEDNN, isa))
 
 
+def groupwise(channels: int, groups: int, *, stride: int = 1) -> QuantizedModel:
+    """Return a 3x3 convolution with as many outputs as channels in each group."""
+    layer = conv(np.ones((channels * groups, channels, 3, 3)), stride=(stride,) * 2, padding=(1, 1), groups=groups)
+    return model((channels * groups, 1, 1), layer)
+
+
+@pytest.mark.parametrize(
+    ("isa", "channels", "together"),
+    [
+        (Isa.AVX512_VNNI, 2, 8),
+        (Isa.AVX512_VNNI, 4, 4),
+        (Isa.AVX512_VNNI, 8, 1),
+        (Isa.AVX512_VNNI, 16, 1),
+        (Isa.AVX2, 2, 4),
+        (Isa.AVX2, 4, 2),
+        (Isa.AVX2, 8, 1),
+        (Isa.AVX2, 16, 1),
+    ],
+)
+def test_groups_that_fbgemm_cannot_take_evenly_are_refused(isa: Isa, channels: int, together: int) -> None:
+    target = Target(Engine.FBGEMM, isa)
+    for groups in range(1, 2 * together + 2):
+        if groups > together and groups % together:
+            with pytest.raises(NotExact, match=f"of {groups} groups of {channels} channels corrupts memory"):
+                lower(groupwise(channels, groups), target)
+        else:
+            lower(groupwise(channels, groups), target)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(2, 8), (4, 4), (8, 1), (8, 3), (16, 1)])
+def test_fbgemm_s_groupwise_kernel_without_vnni_is_modelled_on_avx2_only(channels: int, groups: int) -> None:
+    for stride in (1, 2):
+        lower(groupwise(channels, groups, stride=stride), Target.parse("fbgemm/avx2"))
+        with pytest.raises(NotExact, match="groupwise convolution on avx512 without VNNI is not modelled"):
+            lower(groupwise(channels, groups, stride=stride), Target.parse("fbgemm/avx512"))
+    lower(groupwise(channels, groups, stride=3), Target.parse("fbgemm/avx512"))
+
+
 @pytest.mark.parametrize("isa", [Isa.AVX512, Isa.AVX2])
 def test_weights_with_a_zero_point_are_refused_only_where_pairs_can_saturate(isa: Isa) -> None:
     target = Target(Engine.FBGEMM, isa)
@@ -212,7 +251,7 @@ def test_qnnpack_dilated_pooling_with_padding_is_not_predicted_wrongly(kernels: 
     """Where a dilated window begins in the padding, QNNPACK takes the edge pixel, which is not in it: 255, not 0."""
     pooled = model((1, 2, 1), max_pool((2, 1), dilation=(2, 1), padding=(1, 0)))
     x = np.array([[[[255], [0]]]], dtype=np.float32)
-    assert kernels.run(FBGEMM, pooled, x)["pool"].reshape(-1).tolist() == [0, 255]
+    assert kernels.run(Target.parse("fbgemm"), pooled, x)["pool"].reshape(-1).tolist() == [0, 255]
     assert kernels.run(QNNPACK, pooled, x)["pool"].reshape(-1).tolist() == [255, 255]
     compare(kernels, QNNPACK, pooled, x, Counter())
 

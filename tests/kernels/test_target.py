@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bvverify.errors import TargetUnavailable, UsageError
-from bvverify.kernels import availability, target
+from bvverify.kernels import target
 from bvverify.kernels.availability import unavailable
 from bvverify.kernels.target import TARGETS, Engine, Isa, Target
 
@@ -22,8 +22,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch):
     """Return a function that pretends a CPU with the given flags, and no variable that holds a library back."""
 
     def pretend(flags: frozenset[str]) -> None:
-        for module in (target, availability):
-            monkeypatch.setattr(module, "cpu_flags", lambda: flags)
+        monkeypatch.setattr(target, "cpu_flags", lambda: flags)
         for variable in ("FBGEMM_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA"):
             monkeypatch.delenv(variable, raising=False)
 
@@ -151,3 +150,22 @@ def test_x86_convolutions_for_other_cpus_cannot_be_run_on_a_cpu_with_vnni(on_cpu
     on_cpu(AVX512)
     assert unavailable(plain, Target.parse("x86/avx2")) is None
     assert unavailable(plain, Target.parse("x86/avx512_vnni")) == "this CPU lacks avx512_vnni"
+
+
+def test_groupwise_convolutions_of_fbgemm_for_other_cpus_cannot_be_run(on_cpu) -> None:
+    values = np.ones((16, 2, 3, 3))
+    groupwise = model((16, 3, 3), conv(values, padding=(1, 1), groups=8))
+    plain = model((16, 3, 3), conv(values, groups=8))
+    on_cpu(VNNI)
+    for text in ("fbgemm/avx2", "fbgemm/avx512"):
+        reason = unavailable(groupwise, Target.parse(text))
+        assert reason == "on this CPU, FBGEMM runs layer conv with the groupwise kernel of avx512_vnni"
+        assert unavailable(plain, Target.parse(text)) is None
+    for text in ("fbgemm/avx512_vnni", "onednn/avx2", "qnnpack/sse2"):
+        assert unavailable(groupwise, Target.parse(text)) is None
+    on_cpu(AVX512)
+    for text in ("fbgemm/avx2", "x86/avx2"):
+        assert "the groupwise kernel of avx512" in (unavailable(groupwise, Target.parse(text)) or "")
+    on_cpu(AVX2)
+    for text in ("fbgemm/avx2", "x86/avx2"):
+        assert unavailable(groupwise, Target.parse(text)) is None
