@@ -64,6 +64,7 @@ class Child(Closing):
         self._environment = {**inherited, **(environment or {}), **given}
         self._cpu_seconds = cpu_seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline: int | None = None
         self._errors: IO[bytes] | None = None
 
     def request(self, message: object, *, seconds: float) -> Any:
@@ -110,6 +111,9 @@ class Child(Closing):
                 if stream is not None:
                     with suppress(BrokenPipeError):  # half a request that nobody reads any more
                         stream.close()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
         if self._errors is not None:
             self._errors.close()
             self._errors = None
@@ -117,9 +121,18 @@ class Child(Closing):
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=self._environment
-            )
+            watched, self._lifeline = os.pipe()
+            try:
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._errors,
+                    env={**self._environment, _LIFELINE_VARIABLE: str(watched)},
+                    pass_fds=(watched,),
+                )
+            finally:
+                os.close(watched)
             self._exchange(self._process, _READY, _START_SECONDS)
         return self._process
 
@@ -139,6 +152,7 @@ class Child(Closing):
 
 _MEMORY_VARIABLE = "BVVERIFY_CHILD_MEMORY"
 _CPU_VARIABLE = "BVVERIFY_CHILD_CPU"
+_LIFELINE_VARIABLE = "BVVERIFY_CHILD_LIFELINE"
 
 
 def serve(handler: Callable[[Any], Any]) -> None:
@@ -148,6 +162,7 @@ def serve(handler: Callable[[Any], Any]) -> None:
     from the keyboard is left to the parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent(int(os.environ[_LIFELINE_VARIABLE]))
     if (limit := os.environ.get(_MEMORY_VARIABLE)) is not None:
         resource.setrlimit(resource.RLIMIT_AS, (int(limit), int(limit)))
     requests = sys.stdin.buffer
@@ -159,7 +174,7 @@ def serve(handler: Callable[[Any], Any]) -> None:
                 message = pickle.loads(_read(requests))
             except EOFError:
                 return
-            with _ending_with_parent(requests), _cpu_limit():
+            with _cpu_limit():
                 try:
                     reply = ("returned", handler(message))
                 except Exception as error:
@@ -167,25 +182,18 @@ def serve(handler: Callable[[Any], Any]) -> None:
             _write(replies, reply)
 
 
-@contextmanager
-def _ending_with_parent(requests: BinaryIO) -> Iterator[None]:
-    """End this process when the parent's end of the pipe closes, even in native code that never returns to Python.
+def _end_with_parent(lifeline: int) -> None:
+    """End this process when the parent's end of a pipe closes, even in native code that never returns to Python.
 
-    The kernel sends SIGIO then, whose default action is to terminate.  Nothing else can arrive in the meantime, for
-    the parent waits for a reply before it sends again.
+    The kernel sends SIGIO then, whose default action is to terminate.  The pipe is one into which nothing is written:
+    the kernel may send the SIGIO of a message only after the message was read.
     """
-    descriptor = requests.fileno()
-    quiet = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, quiet | os.O_ASYNC)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     hangup = select.poll()
-    hangup.register(descriptor, 0)
+    hangup.register(lifeline, 0)
     if hangup.poll(0):
         raise SystemExit("the parent process has ended")
-    try:
-        yield
-    finally:
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, quiet)
 
 
 @contextmanager

@@ -2,13 +2,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from bvverify.child import Child, ChildCpuTimeout, ChildDied, ChildTimeout
+from bvverify.child import Child, ChildCpuTimeout, ChildDied, ChildTimeout, _write
 from bvverify.errors import NotExact
 
 GENEROUS = 60.0
@@ -137,6 +138,16 @@ def test_a_child_ends_with_its_parent(request_: str) -> None:
     while is_running(process) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(process)
+
+
+def test_what_arrives_during_a_request_does_not_end_the_process(child: Child) -> None:
+    """The kernel may tell of a message after it was read; a second message stands for such late news."""
+    process = ask(child, "process")
+    writer = threading.Timer(0.3, lambda: _write(child._process.stdin, ("echo", "early")))
+    writer.start()
+    ask(child, "sleep", 1.0)
+    writer.join()
+    assert is_running(process)
 
 
 def test_the_environment_is_laid_over_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
