@@ -38,11 +38,11 @@ def assert_one_line(result: Result, *words: str) -> None:
 
 def test_verify_decides_by_intervals_and_writes_json(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    result = run("verify", FC1, "--inputs", IMAGES, "--indices", "0-2", "--radius", "1,2", "--json", out)
+    result = run("verify", FC1, "--inputs", IMAGES, "--indices", "28-30", "--radius", "1,2", "--json", out)
     assert result.exit_code == ExitCode.ALL_ROBUST, result.output
     written = json.loads(out.read_text())
     rows = written["results"]
-    assert [(row["index"], row["radius"]) for row in rows] == [(i, r) for i in range(3) for r in (1, 2)]
+    assert [(row["index"], row["radius"]) for row in rows] == [(i, r) for i in range(28, 31) for r in (1, 2)]
     assert {(row["verdict"], row["stage"]) for row in rows} == {("robust", "intervals")}
     for row in rows:
         assert {"target", "solver", "seconds", "reason", "label", "prediction", "replay"} <= row.keys()

@@ -83,7 +83,7 @@ def test_random_layers_of_every_operation(pool: KernelPool, operation: Operation
 
 
 def test_every_operation_is_compared_on_some_target(pool: KernelPool) -> None:
-    target = Target.parse("fbgemm/avx512_vnni")
+    target = Target.parse("fbgemm")
     compared = {operation.name: compare(pool, operation, target, range(6)).compared for operation in OPERATIONS}
     assert {name for name, count in compared.items() if not count} == {"linear, qint8"}  # oneDNN alone has it
 
@@ -107,7 +107,7 @@ def test_kernels_compute_what_seeded_models_say(pool: KernelPool, case: tuple[tu
 
 
 def test_a_wrong_prediction_is_reported_with_its_place(pool: KernelPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = Target.parse("fbgemm/avx512_vnni")
+    target = Target.parse("fbgemm")
     monkeypatch.setattr(fbgemm, "rounded_to_bytes", lambda scaled, zero_point, relu: np.full(scaled.shape, 7))
     tally = compare(pool, next(o for o in OPERATIONS if o.name == "linear, ties"), target, range(3))
     assert [mismatch.seed for mismatch in tally.mismatches] == [0, 1, 2]
@@ -123,7 +123,7 @@ def tie_add(size: int) -> QuantizedModel:
 
 
 def test_the_place_of_an_element_decides_a_tie(pool: KernelPool) -> None:
-    model, target = tie_add(70), Target.parse("fbgemm/avx512_vnni")
+    model, target = tie_add(70), Target.parse("fbgemm")
     lowered = lower(model, target)
     assert lowered.depends_on_place
     ones = np.ones((1, 140), dtype=np.uint8)

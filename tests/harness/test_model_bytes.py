@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bvverify.kernels.lower import LoweredModel
-from bvverify.kernels.target import TARGETS, Target
+from bvverify.kernels.target import TARGETS, Engine, Isa, Target
 from bvverify.load import load_model_for
 from bvverify.load.inputs import read_images
 from harness import model_bytes
@@ -33,9 +33,13 @@ def assert_equal(result: model_bytes.Comparison) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("engine", ["fbgemm", "x86", "onednn", "qnnpack"])
 def test_every_layer_has_the_kernels_bytes(network: str, engine: str) -> None:
-    result = compared(network, Target.parse(engine))
-    assert not result.refusal
-    assert_equal(result)
+    target = Target.parse(engine)
+    result = compared(network, target)
+    if network.startswith("CNN") and target.engine is Engine.ONEDNN and target.isa is not Isa.AVX512_VNNI:
+        assert "convolutions pair saturating products is not modelled" in result.refusal
+    else:
+        assert not result.refusal
+        assert_equal(result)
 
 
 @pytest.mark.slow
