@@ -58,6 +58,18 @@ class Cases:
         below = {index: next(tensors) for index in self.below}
         return replace(self, forms=forms, steepness=steepness, rest=rest, below=below)
 
+    def only(self, kept: Tensor) -> "Cases":
+        """Return some of the units, marked bool [J]."""
+        return replace(
+            self,
+            elements=self.elements[kept],
+            weights={value: rows[kept] for value, rows in self.weights.items()},
+            offset=self.offset[kept],
+            forms={value: form[:, kept] for value, form in self.forms.items()},
+            steepness=self.steepness[:, kept],
+            rest=self.rest[:, :, kept],
+        )
+
 
 def first_cases(relaxation: Relaxation, situation: Situation, value: int, elements: Tensor, through: Tensor) -> Cases:
     """Return lines with slopes `through` [J] above some units of a value, as bounds case by case."""

@@ -21,7 +21,7 @@ from bvverify.bounds.relaxation import Relaxation, Rows
 from bvverify.bounds.situation import Situation
 
 _RATE_BACK, _RATE_SLANT, _RATE_SHARE, _RATE_UNDER = 0.1, 0.5, 0.1, 0.6
-_RATE_FORM, _RATE_CASE = 0.1, 0.01
+_RATE_FORM, _RATE_CASE = 0.25, 0.01
 _RATE_JOINT_SLANT, _RATE_COMMON, _RATE_OWN, _RATE_JOINT_SHARE = 0.4, 0.2, 0.1, 0.05
 _FIRST_FACTOR = 0.3
 _MOMENTA = (0.5, 0.9)
@@ -29,7 +29,7 @@ _MEMORY = 0.9
 """How much of running averages is kept in each step."""
 _TRY_AVERAGES = 10
 """After so many steps the bound of running averages is computed."""
-_FIRST_HEAT = 0.1
+_FIRST_HEAT = 0.04
 """Cases whose bounds differ by less than this part of a unit's levels share the gradient in the first step."""
 
 

@@ -36,6 +36,12 @@ _ENOUGH = -0.02
 """Integers will confirm that bounds this low are negative."""
 _WORTHWHILE, _LEAST = 0.5, 0.03
 """Rounds go on while they lower the bound by this part: at first, and where nothing cheaper is left."""
+_NEAR = 2.0
+"""Levels: rounds may close what is nearer."""
+_DEEPER = ((60, 1.0, 3.0), (100, 0.6, 1.2), (120, 0.4, 1.0))
+"""Descents one after the other: steps, the size of the first one, and the bound beyond which no other follows."""
+_FAR = 1.0
+"""Levels: a way that is still further is not going to be excluded."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,8 @@ class BranchBudget:
     """Sub-problems, for all ways together."""
     batch: int = 4
     """Sub-problems that are split at a time."""
-    first_steps: int = 200
-    case_steps: int = 150
+    first_steps: int = 50
+    deep_descents: int = len(_DEEPER)
     steps: int = 60
     split_steps: int = 60
     tighten_steps: int = 25
@@ -115,8 +121,12 @@ class Branching:
         return self._pursue(_Search.bound_root)
 
     def deepen(self) -> Branched:
-        """Bound the whole box better, with more work."""
-        return self._pursue(_Search.deepen_root)
+        """Bound the whole box better, with more work; the worst way first, until one is not going to be excluded."""
+        for search, _ in sorted(self._open, key=lambda pair: -pair[0].bound):
+            search.deepen_root()
+            if search.bound > _FAR:
+                break
+        return self._found()
 
     def split(self, *, until: float) -> Branched:
         """Split it until nothing is left, the budget is spent, or the clock (of time.monotonic) says `until`."""
@@ -126,6 +136,9 @@ class Branching:
     def _pursue(self, part: "Callable[[_Search], None]") -> Branched:
         for search, _ in sorted(self._open, key=lambda pair: pair[0].bound):
             part(search)
+        return self._found()
+
+    def _found(self) -> Branched:
         self._open = [(search, way) for search, way in self._open if not search.closed]
         missing = max((search.missing for search, _ in self._open), default=0.0)
         return Branched(not self._open, self._task.nodes, missing, self._task.witness)
@@ -202,16 +215,24 @@ class _Search:
         self._task.nodes += 1
         if not root.closed:
             self._descend([root], self._budget.first_steps, first=1.0)
-        self._narrow_root(worthwhile=_WORTHWHILE)
+        self.missing = root.bound
+        if root.bound < _NEAR:
+            self._narrow_root(worthwhile=_WORTHWHILE)
 
     def deepen_root(self) -> None:
-        """Bound the whole box again, units of later layers case by case."""
+        """Bound the whole box again, units of later layers case by case and those of convolutions together."""
         root = self._root
         if root.closed or self._task.over():
             return
-        if self._bounds.add_joints(root) | self._bounds.add_cases(root):
-            self._descend([root], self._budget.case_steps, first=1.0)
-        self._narrow_root(worthwhile=_LEAST)
+        self._bounds.add_joints(root)
+        cases = self._bounds.add_cases(root)
+        for steps, first, far in _DEEPER[: self._budget.deep_descents]:
+            self._descend([root], steps, first=first)
+            if self.closed or root.bound > far or self._task.over():
+                break
+        self.missing = root.bound
+        if root.bound < _NEAR and not cases:  # cases know more than intervals do
+            self._narrow_root(worthwhile=_LEAST)
 
     def _narrow_root(self, *, worthwhile: float) -> None:
         root = self._root
@@ -243,19 +264,25 @@ class _Search:
             ]
             self._task.nodes += len(children)
             alive = [child for child in children if not child.closed]
+            for child in alive:
+                self._bounds.drop_cases(child)
             if alive:
                 self._descend(alive, self._budget.split_steps)
             for child in alive:
-                if not (child.closed or self._task.over()) and self._tighten(child) and not child.closed:
+                if self._worth_tightening(child) and self._tighten(child) and not child.closed:
                     self._descend([child], self._budget.split_steps)
                 if not child.closed:
                     heapq.heappush(open_, (-child.bound, next(self._order), child))
         self.missing = max([*stuck, *(-key for key, _, _ in open_)], default=0.0)
         root.closed = not (open_ or stuck)
 
+    def _worth_tightening(self, problem: Subproblem) -> bool:
+        assert problem.dual is not None
+        return not (problem.closed or problem.dual.cases or self._task.over())
+
     def _descend(self, problems: list[Subproblem], steps: int, *, first: float = _WARM) -> None:
         """Lower the bounds of sub-problems, and look for violations where they are attained."""
-        primal = self._bounds.descend(problems, Effort(steps, 0.01, self._task.deadline, first, _ENOUGH))
+        primal = self._bounds.descend(problems, Effort(steps, 0.03, self._task.deadline, first, _ENOUGH))
         if 0 in primal:
             self._task.look(primal[0])
 

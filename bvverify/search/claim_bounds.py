@@ -14,6 +14,7 @@ from bvverify.bounds.groups import groups_of
 from bvverify.bounds.joint import Joint, JointUnits
 from bvverify.bounds.multipliers import Multipliers, integer_multipliers
 from bvverify.bounds.relaxation import Relaxation, Rows
+from bvverify.bounds.situation import Situation
 from bvverify.network import IntArray
 from bvverify.search.claims import Claim
 from bvverify.search.subproblem import Subproblem
@@ -51,10 +52,8 @@ class ClaimBounds:
             maker = self.relaxation.hulls.makers.get(index)
             if maker is None or not maker.stairs or index in self.relaxation.hulls.fed_by_box:
                 continue
-            lines, row = situation.lines[index], problem.found.coefficients[index + 1]
-            slopes = as_tensor(np.nan_to_num(maker.slopes(len(row)), posinf=1.0))
-            flat = (lines.turn[0] - lines.x[0, 0]) * slopes
-            (elements,) = torch.nonzero((row > 0) & (flat > FLAT) & (lines.turn[0] <= lines.x[0, 3]), as_tuple=True)
+            row = problem.found.coefficients[index + 1]
+            (elements,) = torch.nonzero((row > 0) & self._stays_or_rises(situation, index), as_tuple=True)
             if not len(elements):
                 continue
             through = (back[index][0, elements] / row[elements]).clamp(min=0)
@@ -62,6 +61,28 @@ class ClaimBounds:
             back[index] = back[index].index_fill(1, elements, 0.0)
         problem.dual = replace(problem.dual, back=back, cases=cases)
         return bool(cases)
+
+    def drop_cases(self, problem: Subproblem) -> None:
+        """Let lines bound those units again that only stay, or only rise, on a part that has become smaller."""
+        assert problem.dual is not None
+        assert problem.found is not None
+        situation = self.relaxation.situation([problem.values])
+        back, cases = dict(problem.dual.back), {}
+        for value, held in problem.dual.cases.items():
+            kept = self._stays_or_rises(situation, value - 1)[held.elements]
+            dropped = held.elements[~kept]
+            lines, row = situation.lines[value - 1], problem.found.coefficients[value]
+            through = row[dropped].relu() * lines.above[0, dropped]
+            back[value - 1] = back[value - 1].index_add(1, dropped, through[None])
+            if kept.any():
+                cases[value] = held.only(kept)
+        problem.dual = replace(problem.dual, back=back, cases=cases)
+
+    def _stays_or_rises(self, situation: Situation, index: int) -> Tensor:
+        """Return which units of a staircase have a long flat part at their lowest level, and rise after it."""
+        lines, maker = situation.lines[index], self.relaxation.hulls.makers[index]
+        slopes = as_tensor(np.nan_to_num(maker.slopes(lines.x.shape[2]), posinf=1.0))
+        return ((lines.turn[0] - lines.x[0, 0]) * slopes > FLAT) & (lines.turn[0] <= lines.x[0, 3])
 
     def add_joints(self, problem: Subproblem) -> bool:
         """Let units that read the same few inputs be bounded together; return whether there are any."""

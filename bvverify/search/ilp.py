@@ -13,7 +13,7 @@ from bvverify.network import StepNetwork
 from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.decision import Decision, Stage
 from bvverify.search.intervals import Bounds
-from bvverify.search.linear import linear_bounds
+from bvverify.search.linear import Bounded, linear_bounds
 from bvverify.search.solver_process import Solved, SolverProcess
 from bvverify.solvers import Status
 from bvverify.solvers.integer import CP_SAT, IntegerBackend, program_solver_version, solve_program
@@ -67,7 +67,11 @@ def ways_open_to_bounds(network: StepNetwork, box: LevelBox, question: Robustnes
     """Return the ways to violate a property that linear bounds do not exclude; the one that they miss by most comes
     first.
     """
-    bounded = linear_bounds(network, box, question)
+    return ways_left_open(linear_bounds(network, box, question))
+
+
+def ways_left_open(bounded: Bounded) -> list[OpenWay]:
+    """Return the ways that bounds do not exclude, in the same order."""
     return [OpenWay(way, bounded.values) for _, way in sorted(bounded.ways, key=lambda missed: -missed[0])]
 
 

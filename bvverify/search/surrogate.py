@@ -186,8 +186,8 @@ def _transposed(weight: Reals | None, gradient: Reals) -> Reals:
     """Return what an Affine's weight [G, M, K] makes of a gradient (n, P, G * M): (n, P, G, K)."""
     assert weight is not None
     groups, outputs, _ = weight.shape
-    if groups == 1:
-        return np.asarray(gradient @ weight[0])
+    if groups == 1:  # as one matrix: a stack of rows would be multiplied one by one
+        return np.asarray(gradient.reshape(-1, outputs) @ weight[0])
     parts = gradient.reshape(*gradient.shape[:2], groups, 1, outputs)
     return np.asarray((parts @ weight)[..., 0, :])
 

@@ -29,7 +29,7 @@ from tests.networks import points_of, violates
 from tests.search.digits import digits, edges
 from tests.search.test_neighbourhood import convolution
 
-SMALL = BranchBudget(nodes=12, first_steps=10, case_steps=10, steps=6, split_steps=6, tighten_steps=5, rounds=2)
+SMALL = BranchBudget(nodes=12, first_steps=10, deep_descents=1, steps=6, split_steps=6, tighten_steps=5, rounds=2)
 
 
 def branched(question: Question, budget: BranchBudget) -> Branched:
