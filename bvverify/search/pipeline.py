@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from bvverify.bounds.idle import without_idle_clamps
 from bvverify.bounds.restriction import restricted
 from bvverify.errors import InternalError, UsageError
-from bvverify.network import IntArray, StepNetwork
+from bvverify.network import Clamp, IntArray, StepNetwork
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search.attack import AttackBudget
 from bvverify.search.attacks import Attacks
@@ -116,8 +117,14 @@ class _Pipeline:
     def _known(self) -> Bounded:
         """Return what linear bounds say, computed when first asked for."""
         if self._bounded is None:
-            bounded = linear_bounds(self._network, self._box, self._question)
-            small = restricted(self._network, bounded.values)
+            box = self._box
+            if any(isinstance(node.operation, Clamp) for node in self._network.nodes):
+                self._network = without_idle_clamps(self._network, self._network.interval(box.lower, box.upper))
+            bounded = linear_bounds(self._network, box, self._question)
+            plain = without_idle_clamps(self._network, bounded.values)
+            if plain is not self._network:
+                bounded = linear_bounds(plain, box, self._question)
+            small = restricted(plain, bounded.values)
             self._network, self._bounded = small.network, replace(bounded, values=small.values)
         return self._bounded
 
