@@ -23,8 +23,8 @@ _LARGEST = 1 << 24
 
 
 def without_idle_clamps(network: StepNetwork, values: Sequence[Bounds]) -> StepNetwork:
-    """Return a network that computes the same wherever every value of `network` lies between its bounds, int64 of its
-    shape each; where all clamps may act, the network itself.
+    """Return a network that computes the same for all inputs at which every value of `network` lies between its bounds,
+    int64 of its shape each; the network itself if all clamps may act.
     """
     idle = {
         index + 1: ((low >= node.operation.lower) & (high <= node.operation.upper)).reshape(-1)
@@ -32,8 +32,8 @@ def without_idle_clamps(network: StepNetwork, values: Sequence[Bounds]) -> StepN
         if isinstance(node.operation, Clamp)
         for low, high in [values[node.inputs[0]]]
     }
-    marks = tuple((value, found.tobytes()) for value, found in idle.items() if found.any())
-    return _multiplied_out(network, marks) if marks else network
+    marked = tuple((value, found.tobytes()) for value, found in idle.items() if found.any())
+    return StepNetwork(*values[0], _multiplied_out(network, marked)) if marked else network
 
 
 _Marked = tuple[tuple[int, bytes], ...]
@@ -41,7 +41,7 @@ _Marked = tuple[tuple[int, bytes], ...]
 
 
 @lru_cache(maxsize=16)
-def _multiplied_out(network: StepNetwork, marked: _Marked) -> StepNetwork:
+def _multiplied_out(network: StepNetwork, marked: _Marked) -> tuple[Node, ...]:
     return _Rewriting(network, marked).run()
 
 
@@ -61,10 +61,10 @@ class _Rewriting:
         self._nodes: list[Node] = []
         self._numbers = {0: 0}
 
-    def run(self) -> StepNetwork:
-        """Write down what the outputs need."""
+    def run(self) -> tuple[Node, ...]:
+        """Return the nodes that the outputs need."""
         self._written(len(self._network.nodes))
-        return StepNetwork(self._network.lower, self._network.upper, tuple(self._nodes))
+        return tuple(self._nodes)
 
     def _written(self, value: int) -> int:
         """Return the number of a value in the new network."""

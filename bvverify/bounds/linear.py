@@ -5,33 +5,59 @@ line above it where the row's coefficient is positive, and by one below it where
 linear form in the input, whose maximum over a box is a sum.  Coefficients stay integers: those that a line's slope
 makes fractional are rounded, and what the rounding may add is charged to the interval of the element.
 
-A form may also stop on the way, after some layers, at the intervals of the values there.  One family thus holds
-intervals (no layer: IBP), intervals with a form through all layers at the end (CROWN-IBP: Zhang et al., ICLR 2020), and
-CROWN.
+A form may also stop on the way, after some layers: at the intervals of the values there, or at forms in the inputs that
+bound them.  One family thus holds what is known as IBP, LBP, CROWN-IBP, CROWN-LBP and CROWN (`FAMILY`; relaxed CROWN:
+Lyu et al., "Towards evaluating and training verifiably robust neural networks", CVPR 2021).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
+from bvverify.bounds.integers import TooLarge, check, largest, plus, product
 from bvverify.bounds.lines import SHIFT, Lines, Slopes, clamp_lines, lookup_lines, step_lines
+from bvverify.bounds.sums import through_affine, through_gather
 from bvverify.network import Affine, Clamp, Gather, IntArray, Lookup, Max, Product, Step, StepNetwork
-
-_EXACT_FLOAT = 1 << 53
-_EXACT_INT = 1 << 62
 
 PRECISIONS = (28, 14, 0)
 """Bits that coefficients start with: more lose less to rounding, fewer leave more room in 64 bits."""
+
+_FORM_BITS = 20
+"""Bits of the coefficients of forms at which others stop."""
 
 Bounds = tuple[IntArray, IntArray]
 Constants = npt.NDArray[np.object_]
 """Python integers."""
 
 
-class _TooLarge(Exception):
-    """A number may leave 64 bits; there is no bound then."""
+class Stop(StrEnum):
+    """What bounds the values at which forms stop on their way to the inputs."""
+
+    INTERVALS = "intervals"
+    FORMS = "forms"
+    """Linear forms in the inputs, above and below, which were found in the same way."""
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How far forms go back: through so many affine operations, all the way to the inputs if None."""
+
+    layers: int | None
+    stop: Stop = Stop.INTERVALS
+
+
+TO_INPUTS = Depth(None)
+FAMILY = {
+    "IBP": (Depth(0), Depth(0)),
+    "LBP": (Depth(1, Stop.FORMS), Depth(1, Stop.FORMS)),
+    "CROWN-IBP": (Depth(0), TO_INPUTS),
+    "CROWN-LBP": (Depth(1, Stop.FORMS), TO_INPUTS),
+    "CROWN": (TO_INPUTS, TO_INPUTS),
+}
+"""Methods of the literature by name: how far the forms of values go back, and how far those of a question."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +67,18 @@ class Rows:
     value: int
     coefficients: IntArray
     constants: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Forms:
+    """Forms in the inputs above and below the elements of a value: (coefficients . x + constants) / 2**bits.
+
+    Coefficients int64 [elements, inputs], constants [elements], the upper forms first.
+    """
+
+    coefficients: tuple[IntArray, IntArray]
+    constants: tuple[Constants, Constants]
+    bits: int
 
 
 class LinearBounds:
@@ -57,17 +95,17 @@ class LinearBounds:
         upper: IntArray,
         *,
         slopes: Slopes,
-        layers: int | None = None,
+        depth: Depth = TO_INPUTS,
         known: Sequence[Bounds] | None = None,
     ) -> None:
-        """Bound all values; `known`, bounds of every value on the same box from elsewhere, are used as well.
-
-        `layers`: through how many affine operations the bounds of values go back; None: to the input.
+        """Bound all values by forms of some depth; `known`, bounds of every value on the same box from elsewhere, are
+        used as well.
         """
         self._network, self._slopes = network, slopes
         self._depths = _depths(network)
         self.values: list[Bounds] = [(lower, upper)]
         self._lines: list[Lines | None] = []
+        self._forms: dict[tuple[int, Depth], _Forms | None] = {}
         for index, node in enumerate(network.nodes):
             sources = [self.values[source] for source in node.inputs]
             bounds = node.operation.interval(tuple(low for low, _ in sources), tuple(high for _, high in sources))
@@ -76,20 +114,19 @@ class LinearBounds:
                 bounds = np.maximum(bounds[0], known[index + 1][0]), np.minimum(bounds[1], known[index + 1][1])
             self.values.append(bounds)
             if isinstance(node.operation, Affine) and not self._fed_by_box(node.inputs[0]):
-                self.values[-1] = self._tightened(index + 1, layers)
+                self.values[-1] = self._tightened(index + 1, depth)
 
     def greatest(
-        self, rows: Rows, *, layers: int | None = None, precisions: Sequence[int] = PRECISIONS
+        self, rows: Rows, *, depth: Depth = TO_INPUTS, precisions: Sequence[int] = PRECISIONS
     ) -> list[int] | None:
         """Return, per row, a number that the linear form does not exceed on the box; None if 64 bits do not suffice.
 
-        `layers`: through how many affine operations the forms go back; None: to the input.  `precisions` are tried in
-        turn until one fits.
+        `precisions` are tried in turn until one fits.
         """
         for precision in precisions:
             try:
-                return self._greatest(rows, precision, layers)
-            except _TooLarge:
+                return self._greatest(rows, precision, depth)
+            except TooLarge:
                 continue
         return None
 
@@ -102,20 +139,39 @@ class LinearBounds:
             value = node.inputs[0]
         return True
 
-    def _tightened(self, value: int, layers: int | None) -> Bounds:
+    def _tightened(self, value: int, depth: Depth) -> Bounds:
         lower, upper = self.values[value]
         flat_lower, flat_upper = lower.reshape(-1).copy(), upper.reshape(-1).copy()
         wanted = np.flatnonzero(flat_lower < flat_upper)
         coefficients = np.zeros((len(wanted), lower.size), dtype=np.int64)
         coefficients[np.arange(len(wanted)), wanted] = 1
         constants = (0,) * len(wanted)
-        above = self.greatest(Rows(value, coefficients, constants), layers=layers)
-        below = self.greatest(Rows(value, -coefficients, constants), layers=layers)
+        above = self.greatest(Rows(value, coefficients, constants), depth=depth)
+        below = self.greatest(Rows(value, -coefficients, constants), depth=depth)
         for element, most in zip(wanted.tolist(), above or [], strict=False):
             flat_upper[element] = min(int(flat_upper[element]), most)
         for element, most in zip(wanted.tolist(), below or [], strict=False):
             flat_lower[element] = max(int(flat_lower[element]), -most)
         return flat_lower.reshape(lower.shape), flat_upper.reshape(upper.shape)
+
+    def _forms_of(self, value: int, depth: Depth) -> _Forms | None:
+        """Return forms in the inputs above and below the accumulators of an affine operation, None if 64 bits do not
+        suffice.  They go back through at least one layer.
+        """
+        if (value, depth) not in self._forms:
+            further = Depth(max(1, depth.layers or 1), depth.stop)
+            self._forms[value, depth] = self._forms_by(value, further)
+        return self._forms[value, depth]
+
+    def _forms_by(self, value: int, depth: Depth) -> _Forms | None:
+        each = np.eye(self.values[value][0].size, dtype=np.int64)
+        try:
+            (above, over), (below, under) = (
+                self._to_inputs(Rows(value, rows << _FORM_BITS, (0,) * len(rows)), depth) for rows in (each, -each)
+            )
+        except TooLarge:
+            return None
+        return _Forms((above, -below), (over, -under), _FORM_BITS)
 
     def _line(self, index: int) -> Lines | None:
         node = self._network.nodes[index]
@@ -130,43 +186,63 @@ class LinearBounds:
             case _:
                 return None
 
-    def _greatest(self, rows: Rows, precision: int, layers: int | None) -> list[int]:
-        scale = max(0, precision - _largest(rows.coefficients).bit_length())
-        held: dict[int, IntArray] = {rows.value: rows.coefficients << scale}
-        constants = [constant << scale for constant in rows.constants]
-        last = 0 if layers is None else self._depths[rows.value] - layers
+    def _greatest(self, rows: Rows, precision: int, depth: Depth) -> list[int]:
+        scale = max(0, precision - largest(rows.coefficients).bit_length())
+        constants = tuple(constant << scale for constant in rows.constants)
+        form, constant = self._to_inputs(Rows(rows.value, rows.coefficients << scale, constants), depth)
+        most = constant + _on_box(form, *self.values[0])
+        return [int(one) >> scale for one in most.tolist()]  # the form is an integer: rounding down is sound
+
+    def _to_inputs(self, rows: Rows, depth: Depth) -> tuple[IntArray, Constants]:
+        """Return forms in the inputs, coefficients [R, inputs] and constants, that the rows do not exceed."""
+        held: dict[int, IntArray] = {rows.value: rows.coefficients}
+        constants: Constants = np.array(rows.constants, dtype=object)
+        last = -1 if depth.layers is None else self._depths[rows.value] - depth.layers
         for value in range(rows.value, 0, -1):
             if (coefficients := held.pop(value, None)) is None or not coefficients.any():
                 continue
-            if self._depths[value] > last or layers is None:
-                parts, added = self._back(value - 1, coefficients)
-            else:
-                parts, added = [], _on_box(coefficients, *self.values[value])
-            constants = [constant + int(more) for constant, more in zip(constants, added.tolist(), strict=True)]
+            parts, added = self._back(value, coefficients, depth, stopping=self._depths[value] <= last)
+            constants = constants + added
             for source, part in parts:
-                held[source] = _sum(held[source], part) if source in held else part
-        if (coefficients := held.get(0)) is not None:
-            most = _on_box(coefficients, *self.values[0])
-            constants = [constant + int(more) for constant, more in zip(constants, most.tolist(), strict=True)]
-        return [constant >> scale for constant in constants]  # the form is an integer: rounding down is sound
+                held[source] = plus(held[source], part) if source in held else part
+        none = np.zeros((len(rows.coefficients), self.values[0][0].size), dtype=np.int64)
+        return held.get(0, none), constants
 
-    def _back(self, index: int, rows: IntArray) -> tuple[list[tuple[int, IntArray]], Constants]:
-        """Return the rows in the sources of one node, and what is added to their constants."""
-        node = self._network.nodes[index]
+    def _back(
+        self, value: int, rows: IntArray, depth: Depth, *, stopping: bool
+    ) -> tuple[list[tuple[int, IntArray]], Constants]:
+        """Return the rows in the sources of a value's node, and what is added to their constants."""
+        node = self._network.nodes[value - 1]
         sources = node.inputs
+        if stopping and depth.stop is Stop.INTERVALS:
+            return [], _on_box(rows, *self.values[value])
         match node.operation:
-            case Affine():
-                return [(sources[0], _through_affine(node.operation, rows))], _weighted(
-                    rows, np.tile(node.operation.offset, rows.shape[1] // len(node.operation.offset))
-                )
-            case Gather():
-                return self._through_gather(node.operation, sources, rows)
+            case Affine() if stopping and not self._fed_by_box(sources[0]):
+                return self._at_forms(value, rows, depth)
+            case Affine() as affine:
+                constant = _weighted(rows, np.tile(affine.offset, rows.shape[1] // len(affine.offset)))
+                return [(sources[0], through_affine(affine, rows))], constant
+            case Gather() as gather:
+                parts, padding = through_gather(gather, [self.values[source][0].size for source in sources], rows)
+                collected: dict[int, IntArray] = {}
+                for source, part in zip(sources, parts, strict=True):
+                    collected[source] = plus(collected[source], part) if source in collected else part
+                return list(collected.items()), padding.astype(object)
             case Step() | Clamp() | Lookup():
-                return self._through_line(index, sources[0], rows)
+                return self._through_line(value - 1, sources[0], rows)
             case Max():
-                return self._through_max(index, sources[0], rows)
+                return self._through_max(value - 1, sources[0], rows)
             case Product():
                 return self._through_product(sources, rows)
+
+    def _at_forms(self, value: int, rows: IntArray, depth: Depth) -> tuple[list[tuple[int, IntArray]], Constants]:
+        forms = self._forms_of(value, depth)
+        if forms is None:
+            return [], _on_box(rows, *self.values[value])
+        positive, negative = _parts(rows)
+        exact = plus(product(positive, forms.coefficients[0]), product(negative, forms.coefficients[1]))
+        constant = _weighted_any(positive, forms.constants[0]) + _weighted_any(negative, forms.constants[1])
+        return self._rounded(0, exact, constant, forms.bits)
 
     def _through_line(self, index: int, source: int, rows: IntArray) -> tuple[list[tuple[int, IntArray]], Constants]:
         line = self._lines[index]
@@ -175,35 +251,19 @@ class LinearBounds:
         positive, negative = _parts(rows)
         slopes = [slope.reshape(-1) for slope in (line.upper_slope, line.lower_slope)]
         intercepts = [intercept.reshape(-1) for intercept in (line.upper_intercept, line.lower_intercept)]
-        _check(_largest(rows) * max(_largest(slope) for slope in slopes))
+        check(largest(rows) * max(largest(slope) for slope in slopes), 1)
         exact: IntArray = positive * slopes[0] + negative * slopes[1]
         constant = _weighted(positive, intercepts[0]) + _weighted(negative, intercepts[1])
-        return self._rounded(source, exact, constant)
+        return self._rounded(source, exact, constant, SHIFT)
 
     def _rounded(
-        self, source: int, exact: IntArray, constant: Constants
+        self, source: int, exact: IntArray, constant: Constants, bits: int
     ) -> tuple[list[tuple[int, IntArray]], Constants]:
-        """Return rows and constants without their factor 2**SHIFT; what rounding may add is charged to the constant."""
+        """Return rows and constants without their factor 2**bits; what rounding may add is charged to the constant."""
         lower, upper = (end.reshape(-1) for end in self.values[source])
-        rows = (exact + (1 << (SHIFT - 1))) >> SHIFT
-        charged = constant + _on_box(exact - (rows << SHIFT), lower, upper)
-        return [(source, rows)], np.array([-((-int(total)) >> SHIFT) for total in charged], dtype=object)
-
-    def _through_gather(
-        self, gather: Gather, sources: tuple[int, ...], rows: IntArray
-    ) -> tuple[list[tuple[int, IntArray]], Constants]:
-        sizes = [self.values[source][0].size for source in sources]
-        indices = gather.indices.reshape(-1)
-        read = indices >= 0
-        _check(_largest(rows) * int(np.bincount(indices[read], minlength=1).max(initial=1)))
-        total = np.zeros((sum(sizes), len(rows)), dtype=np.int64)
-        np.add.at(total, indices[read], rows[:, read].T)
-        parts = np.split(total.T, np.cumsum(sizes)[:-1], axis=1)
-        constant = _weighted(rows[:, ~read], np.full(int((~read).sum()), gather.padding))
-        collected: dict[int, IntArray] = {}
-        for source, part in zip(sources, parts, strict=True):
-            collected[source] = _sum(collected[source], part) if source in collected else part
-        return list(collected.items()), constant
+        rows = (exact + (1 << (bits - 1))) >> bits
+        charged = constant + _on_box(exact - (rows << bits), lower, upper)
+        return [(source, rows)], np.array([-((-int(total)) >> bits) for total in charged], dtype=object)
 
     def _through_max(self, index: int, source: int, rows: IntArray) -> tuple[list[tuple[int, IntArray]], Constants]:
         """Below, the element with the greatest lower bound; above, the chord of max(x, m) in the element x with the
@@ -218,13 +278,13 @@ class LinearBounds:
         others[places, over] = low.min()
         at_first = np.maximum(first, others.max(axis=1))
         slope = np.rint((last - at_first) / np.maximum(last - first, 1) * (1 << SHIFT)).astype(np.int64)
-        _check(max(_largest(rows), _largest(low), _largest(high)) << (SHIFT + 1))
+        check(max(largest(rows), largest(low), largest(high)) << (SHIFT + 1), 1)
         intercept = np.maximum((at_first << SHIFT) - slope * first, (last << SHIFT) - slope * last)
         positive, negative = _parts(rows)
         exact = np.zeros((len(rows), *low.shape), dtype=np.int64)
         exact[:, places, over] += positive * slope
         exact[:, places, under] += negative << SHIFT
-        return self._rounded(source, exact.reshape(len(rows), -1), _weighted(positive, intercept))
+        return self._rounded(source, exact.reshape(len(rows), -1), _weighted(positive, intercept), SHIFT)
 
     def _through_product(
         self, sources: tuple[int, ...], rows: IntArray
@@ -234,12 +294,12 @@ class LinearBounds:
             tuple(end.reshape(-1) for end in self.values[source]) for source in sources
         )
         positive, negative = _parts(rows)
-        _check(_largest(rows) * max(_largest(low), _largest(second_low), _largest(second_high)))
+        check(largest(rows) * max(largest(low), largest(second_low), largest(second_high)), 1)
         first: IntArray = positive * second_high + negative * second_low
         second: IntArray = rows * low
         constant = -_weighted(positive, low * second_high) - _weighted(negative, low * second_low)
         if sources[0] == sources[1]:
-            return [(sources[0], _sum(first, second))], constant
+            return [(sources[0], plus(first, second))], constant
         return [(sources[0], first), (sources[1], second)], constant
 
 
@@ -251,33 +311,23 @@ def _depths(network: StepNetwork) -> list[int]:
     return depths
 
 
-def _through_affine(affine: Affine, rows: IntArray) -> IntArray:
-    """Return rows [R, P * G * M] of accumulators as rows [R, P * G * K] of what an Affine sums."""
-    groups, outputs, _ = affine.weight.shape
-    parts = rows.reshape(-1, groups, outputs)
-    sums = np.abs(affine.weight).sum(axis=1).max(initial=0)
-    reach = _largest(rows) * int(sums)
-    _check(reach)
-    dtype = np.float64 if reach < _EXACT_FLOAT else np.int64
-    weight, carried = affine.weight.astype(dtype), parts.astype(dtype)
-    if groups == 1:
-        found = carried[:, 0, :] @ weight[0]
-    else:
-        found = np.matmul(carried.transpose(1, 0, 2), weight).transpose(1, 0, 2)
-    return np.asarray(found).astype(np.int64).reshape(len(rows), -1)
-
-
 def _weighted(rows: IntArray, numbers: IntArray) -> Constants:
     """Return rows @ numbers, exactly: the numbers are cut into digits whose sums cannot overflow."""
     total: Constants = np.zeros(len(rows), dtype=object)
-    room = 61 - _largest(rows).bit_length() - rows.shape[1].bit_length()
+    room = 61 - largest(rows).bit_length() - rows.shape[1].bit_length()
     if room < 1:
-        raise _TooLarge
+        raise TooLarge
     rest, shift = numbers, 0
     while (rest > 0).any() or (rest < -1).any():
         total = total + (rows @ (rest & ((1 << room) - 1))).astype(object) * (1 << shift)
         rest, shift = rest >> room, shift + room
     total = total + (rows @ rest).astype(object) * (1 << shift)  # what is left of each number: 0 or -1
+    return total
+
+
+def _weighted_any(rows: IntArray, numbers: Constants) -> Constants:
+    """Return rows @ numbers for Python integers of any size."""
+    total: Constants = rows.astype(object) @ numbers
     return total
 
 
@@ -292,17 +342,3 @@ def _on_box(rows: IntArray, lower: IntArray, upper: IntArray) -> Constants:
     most: Constants = _weighted(positive, upper.reshape(-1))
     most = most + _weighted(negative, lower.reshape(-1))
     return most
-
-
-def _sum(first: IntArray, second: IntArray) -> IntArray:
-    _check(_largest(first) + _largest(second))
-    return first + second
-
-
-def _largest(array: IntArray) -> int:
-    return max(abs(int(array.max(initial=0))), abs(int(array.min(initial=0))))
-
-
-def _check(reach: int) -> None:
-    if reach >= _EXACT_INT:
-        raise _TooLarge

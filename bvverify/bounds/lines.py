@@ -20,14 +20,20 @@ _HUGE = 1 << 61
 
 
 class Slopes(StrEnum):
-    """How the slopes of lower lines are chosen; upper lines join the ends."""
+    """How slopes are chosen where a function has a flat part at its bottom or at its top (LBP: Lyu et al., CVPR 2021).
+
+    Elsewhere lines go along the stairs.  Upper lines over a flat bottom join the left end with the first corner at the
+    top, lower lines under a flat top join the last corner at the bottom with the right end.
+    """
 
     ADAPTIVE = "adaptive"
-    """The steeper line where it has less area below the function, else the flat one (as CROWN and DeepPoly do)."""
+    """Upper lines under a flat top, and lower lines over a flat bottom, are flat where it is the longer part of the
+    interval, else along the stairs: less area lies between function and line.
+    """
+    TIGHT = "tight"
+    """They are flat, so that lines leave the range of the function by no more than a level."""
     STEEP = "steep"
-    """Along the staircase wherever it rises."""
-    FLAT = "flat"
-    """Slope zero."""
+    """They go along the stairs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +115,18 @@ class _Ends:
 def _lines(ends: _Ends, above: _Points, below: _Points, slopes: Slopes, shape: tuple[int, ...]) -> Lines | None:
     rise = (ends.greatest - ends.least).astype(np.float64)
     upper = rise / np.maximum(ends.last - ends.low, 1)
-    steep = rise / np.maximum(ends.high - ends.first, 1)
-    # The rising part against the flat one at the bottom, as for a ReLU.
-    rises = ends.high - ends.first > ends.first - ends.low
-    chosen = {Slopes.FLAT: 0.0, Slopes.STEEP: steep, Slopes.ADAPTIVE: np.where(rises, steep, 0.0)}
-    lower = np.broadcast_to(chosen[slopes], steep.shape)
-    return _through(_integers(upper), _integers(lower), above, below, shape)
+    lower = rise / np.maximum(ends.high - ends.first, 1)
+    bottom, top = ends.first - ends.low, ends.high - ends.last
+    step = (ends.last - ends.first) / np.maximum(rise, 1)
+    match slopes:
+        case Slopes.ADAPTIVE:
+            flat_upper, flat_lower = top >= ends.last - ends.low, bottom >= ends.high - ends.first
+        case Slopes.TIGHT:
+            flat_upper, flat_lower = top > step, bottom > step
+        case _:
+            flat_upper = flat_lower = np.zeros_like(bottom, dtype=np.bool_)
+    slopes_above, slopes_below = np.where(flat_upper, 0.0, upper), np.where(flat_lower, 0.0, lower)
+    return _through(_integers(slopes_above), _integers(slopes_below), above, below, shape)
 
 
 def _integers(slope: npt.NDArray[np.float64]) -> IntArray:

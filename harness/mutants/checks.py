@@ -7,12 +7,13 @@ what intervals and linear bounds say and prove is true.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from pysmt.environment import reset_env
 
-from bvverify.bounds import LinearBounds, Rows, Slopes
+from bvverify.bounds import TO_INPUTS, Depth, LinearBounds, Rows, Slopes, Stop
 from bvverify.bounds.certificate import (
     CASE_BITS,
     SLANT_BITS,
@@ -27,14 +28,16 @@ from bvverify.bounds.certificate import (
 from bvverify.bounds.envelope import Envelope
 from bvverify.bounds.groups import groups_of
 from bvverify.bounds.hull import NetworkHulls
+from bvverify.bounds.idle import without_idle_clamps
 from bvverify.bounds.linear import PRECISIONS
 from bvverify.bounds.lines import SHIFT, step_lines
+from bvverify.bounds.restriction import restricted
 from bvverify.bounds.sums import nonlinear_behind, sums_of
 from bvverify.encode import PysmtTerms, encode
 from bvverify.errors import BvverifyError, InternalError
 from bvverify.kernels.float32 import fma
 from bvverify.kernels.lower import lower
-from bvverify.network import IntArray, Step, StepNetwork
+from bvverify.network import Clamp, IntArray, Step, StepNetwork
 from bvverify.queries import LevelBox, Robustness
 from bvverify.search.intervals import proved_by_intervals
 from bvverify.search.linear import linear_gap
@@ -103,9 +106,24 @@ def bytes_fault(record: Recorded) -> str:
     ends = network.interval(point, point)[-1]
     if any((end.reshape(-1) != record.expected[0]).any() for end in ends):
         return "the interval of one input is not its output"
+    if any(isinstance(node.operation, Clamp) for node in network.nodes):
+        low, high = np.maximum(levels.min(axis=0), network.lower), np.minimum(levels.max(axis=0), network.upper)
+        if fault := smaller_fault(network, LevelBox.of(low, high), levels):
+            return fault
     if _comparisons(network) > _COMPARISONS:
         return ""
     return encoded_fault(network, region(network, point, free=3, reach=None), point[None], record.expected[:1])
+
+
+def smaller_fault(network: StepNetwork, box: LevelBox, points: IntArray) -> str:
+    """Return how smaller networks for a region miss what the network computes at some of its points."""
+    values = network.interval(box.lower, box.upper)
+    expected = network.evaluate(points)
+    if (without_idle_clamps(network, values).evaluate(points) != expected).any():
+        return "a network without idle clamps computes something else"
+    if (restricted(network, values).network.evaluate(points) != expected).any():
+        return "a network restricted to its region computes something else"
+    return ""
 
 
 def encoded_fault(network: StepNetwork, box: LevelBox, points: IntArray, expected: IntArray) -> str:
@@ -131,6 +149,8 @@ def small_fault(question: SmallQuestion) -> str:
         return fault
     outputs = network.evaluate(points)
     violated = question.property.violated_by(outputs)
+    if fault := smaller_fault(network, box, points):
+        return fault
     if (violated != _violated(question, outputs)).any():
         return "the property judges outputs wrongly"
     terms = ConcreteTerms(_words(box, points))
@@ -161,8 +181,8 @@ def bounds_fault(question: SmallQuestion, violated: npt.NDArray[np.bool_]) -> st
     """Return what is wrong with the linear bounds of a small question."""
     network, box, points = question.network, question.box, question.points
     computed = network.evaluate_values(points, range(len(network.nodes) + 1))
-    for slopes in Slopes:
-        bounds = LinearBounds(network, box.lower, box.upper, slopes=slopes)
+    for slopes, depth in product(Slopes, (TO_INPUTS, Depth(1, Stop.FORMS))):
+        bounds = LinearBounds(network, box.lower, box.upper, slopes=slopes, depth=depth)
         for value, (numbers, (low, high)) in enumerate(zip(computed, bounds.values, strict=True)):
             if (numbers < low).any() or (numbers > high).any():
                 return "a value leaves its linear bounds"
@@ -170,7 +190,7 @@ def bounds_fault(question: SmallQuestion, violated: npt.NDArray[np.bool_]) -> st
             rows = np.array([[1, -2, 3][place % 3] for place in range(flat.shape[1])])[None] * [[1], [-1]]
             reached = (flat @ rows.T).max(axis=0).tolist()
             for precisions in (PRECISIONS, (0,)):  # coarse coefficients show what rounding costs
-                greatest = bounds.greatest(Rows(value, rows, (0, 0)), precisions=precisions) or reached
+                greatest = bounds.greatest(Rows(value, rows, (0, 0)), depth=depth, precisions=precisions) or reached
                 if any(most < met for most, met in zip(greatest, reached, strict=True)):
                     return "a linear form exceeds its bound"
         if fault := lines_fault(network, bounds, slopes) or certificate_fault(question, bounds):

@@ -1,11 +1,13 @@
 """Linear bounds contain everything that a network computes, and prove only what holds."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bvverify.bounds import LinearBounds, Rows, Slopes
+from bvverify.bounds import FAMILY, TO_INPUTS, Depth, LinearBounds, Rows, Slopes, Stop
 from bvverify.bounds.linear import _weighted
 from bvverify.network import NetworkBuilder, StepNetwork, shift_rule
 from bvverify.search import interval_gap
@@ -17,16 +19,16 @@ from tests.search.digits import digits, edges
 PATIENT = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
-LAYERS = st.sampled_from([None, None, 0, 1, 2])
+DEPTHS = st.sampled_from([TO_INPUTS, *(Depth(layers, stop) for layers in (0, 1, 2) for stop in Stop)])
 
 
-@given(questions(), st.sampled_from(list(Slopes)), LAYERS, LAYERS, st.integers(0, 2**32 - 1))
+@given(questions(), st.sampled_from(list(Slopes)), DEPTHS, DEPTHS, st.integers(0, 2**32 - 1))
 @PATIENT
 def test_bounds_contain_every_value_and_every_form(
-    question: Question, slopes: Slopes, within: int | None, last: int | None, seed: int
+    question: Question, slopes: Slopes, within: Depth, last: Depth, seed: int
 ) -> None:
     network, box = question.network, question.box
-    bounds = LinearBounds(network, box.lower, box.upper, slopes=slopes, layers=within)
+    bounds = LinearBounds(network, box.lower, box.upper, slopes=slopes, depth=within)
     points = points_of(box)
     computed = network.evaluate_values(points, range(len(network.values)))
     random = np.random.default_rng(seed)
@@ -36,7 +38,7 @@ def test_bounds_contain_every_value_and_every_form(
         flat = numbers.reshape(len(points), -1)
         rows = random.integers(-9, 10, (3, flat.shape[1])) * random.integers(0, 2, (3, flat.shape[1]))
         constants = tuple(random.integers(-50, 50, 3).tolist())
-        greatest = bounds.greatest(Rows(value, rows, constants), layers=last)
+        greatest = bounds.greatest(Rows(value, rows, constants), depth=last)
         assert greatest is not None
         reached = (flat @ rows.T).max(axis=0) + np.array(constants)
         assert (np.array(greatest, dtype=object) >= reached).all()
@@ -69,7 +71,7 @@ def test_boxes_at_the_edge_of_robustness() -> None:
 @PATIENT
 def test_bounds_through_no_layer_are_intervals(question: Question) -> None:
     network, box = question.network, question.box
-    bounds = LinearBounds(network, box.lower, box.upper, slopes=Slopes.STEEP, layers=0)
+    bounds = LinearBounds(network, box.lower, box.upper, slopes=Slopes.STEEP, depth=Depth(0))
     for found, expected in zip(bounds.values, network.interval(box.lower, box.upper), strict=True):
         assert all((one == other).all() for one, other in zip(found, expected, strict=True))
 
@@ -88,8 +90,50 @@ def three_layers() -> tuple[StepNetwork, np.ndarray]:
 @pytest.mark.parametrize(("layers", "most"), [(0, 400), (1, 400), (2, 0), (None, 0)])
 def test_forms_stop_after_some_layers(layers: int | None, most: int) -> None:
     network, row = three_layers()
-    bounds = LinearBounds(network, network.lower, network.upper, slopes=Slopes.STEEP, layers=0)
-    assert bounds.greatest(Rows(len(network.nodes) - 1, row, (0,)), layers=layers) == [most]
+    bounds = LinearBounds(network, network.lower, network.upper, slopes=Slopes.STEEP, depth=Depth(0))
+    assert bounds.greatest(Rows(len(network.nodes) - 1, row, (0,)), depth=Depth(layers)) == [most]
+
+
+def steps(random: np.random.Generator, hidden: int) -> StepNetwork:
+    """Return a network of some hidden layers of four units with ReLUs of thousands of levels."""
+    builder = NetworkBuilder(lower=[0] * 4, upper=[60] * 4)
+    for _ in range(hidden):
+        builder.dense(random.integers(-9, 10, (4, 4)), random.integers(-200, 200, 4))
+        builder.step(shift_rule(multiplier=np.full(4, 4), shift=2, zero_point=0, lower=0, upper=2**12))
+    builder.dense(random.integers(-9, 10, (1, 4)), [0])
+    return builder.build()
+
+
+def widths(network: StepNetwork, center: np.ndarray, slopes: Slopes) -> dict[str, int]:
+    """Return how wide the interval of the result is on a box, for each method of the family."""
+    found = {}
+    last, row = len(network.nodes), np.array([[1], [-1]])
+    for name, (within, behind) in FAMILY.items():
+        bounds = LinearBounds(network, center - 4, center + 4, slopes=slopes, depth=within)
+        most = bounds.greatest(Rows(last, row, (0, 0)), depth=behind)
+        assert most is not None
+        found[name] = sum(most)
+    return found
+
+
+def test_the_family_is_ordered_as_its_theorem_says() -> None:
+    """With tight lines, and but for rounding, IBP is the widest and CROWN the narrowest (Lyu et al., CVPR 2021)."""
+    random = np.random.default_rng(0)
+    strictly = Counter[str]()
+    for _ in range(60):
+        network = steps(random, 3)
+        found = widths(network, random.integers(10, 50, 4), Slopes.TIGHT)
+        allowed = found["IBP"] // 50
+        for wide, narrow in (
+            ("IBP", "LBP"),
+            ("IBP", "CROWN-IBP"),
+            ("LBP", "CROWN-LBP"),
+            ("CROWN-IBP", "CROWN-LBP"),
+            ("CROWN-LBP", "CROWN"),
+        ):
+            assert found[narrow] <= found[wide] + allowed
+            strictly[wide, narrow] += found[narrow] < found[wide]
+    assert min(strictly.values()) >= 5
 
 
 def deep(weight: int) -> StepNetwork:
