@@ -21,7 +21,7 @@ from bvverify.bounds.sums import offsets_of, sums_of, through_affine, through_ga
 from bvverify.errors import InternalError
 from bvverify.network import Affine, Gather, IntArray, Max, Product
 
-SLANT_BITS = 20
+SLANT_BITS = 17
 """Slanted bounds are multiples of 2**-SLANT_BITS."""
 STEEP_BITS = 28
 """So is the steepness of 2**-STEEP_BITS: sums, which it is multiplied with, are large."""

@@ -32,8 +32,8 @@ from bvverify.search.tighten import Tightening
 
 _WARM = 0.3
 """The first step of descents that go on from multipliers of a similar problem, relative to others."""
-_ENOUGH = -0.02
-"""Integers will confirm that bounds this low are negative."""
+_ENOUGH = -0.03
+"""Integers will confirm that bounds this low are negative; where they do not, bounds are lowered by as much again."""
 _WORTHWHILE, _LEAST = 0.5, 0.03
 """Rounds go on while they lower the bound by this part: at first, and where nothing cheaper is left."""
 _NEAR = 2.0
@@ -55,7 +55,7 @@ class BranchBudget:
     first_steps: int = 50
     deep_descents: int = len(_DEEPER)
     steps: int = 60
-    split_steps: int = 60
+    split_steps: int = 30
     tighten_steps: int = 25
     rounds: int = 30
     """Rounds of bounds under the assumption, at most, before the first split."""
@@ -181,6 +181,7 @@ class _Search:
         self.missing = 0.0
         self._root = Subproblem([], None)
         self._order = count()
+        self._enough = _ENOUGH
 
     def start(self, values: list[Bounds]) -> float:
         """Bound the whole box without effort; return the bound, in levels above the threshold."""
@@ -282,7 +283,10 @@ class _Search:
 
     def _descend(self, problems: list[Subproblem], steps: int, *, first: float = _WARM) -> None:
         """Lower the bounds of sub-problems, and look for violations where they are attained."""
-        primal = self._bounds.descend(problems, Effort(steps, 0.03, self._task.deadline, first, _ENOUGH))
+        effort = Effort(steps, 0.03, self._task.deadline, first, self._enough)
+        primal = self._bounds.descend(problems, effort)
+        unconfirmed = [problem.bound for problem in problems if problem.bound < 0 and not problem.closed]
+        self._enough = min([self._enough, *(bound + _ENOUGH for bound in unconfirmed)])
         if 0 in primal:
             self._task.look(primal[0])
 

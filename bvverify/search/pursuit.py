@@ -79,6 +79,7 @@ class Pursuit:
             self._bound,
             self._dive_if_near,
             self._deepen,
+            self._split_if_nearer,
             self._attack_again,
             self._attack_near,
             self._dive,
@@ -107,6 +108,14 @@ class Pursuit:
     def _dive_if_near(self) -> Decision | None:
         closest = self._attacks.closest
         return self._dive() if closest is not None and closest < _NEAR else None
+
+    def _split_if_nearer(self) -> Decision | None:
+        """Split at once where a proof is nearer than a violation."""
+        assert self.branched is not None
+        closest = self._attacks.closest
+        if self._reads_few_inputs() or self.branched.missing > (1.0 if closest is None else min(closest, 1.0)):
+            return None
+        return self._split(time.monotonic() + _SHARE * self._left())
 
     def _dive(self) -> Decision | None:
         """Attack with linear programs; the nearer a violation is, compared with a proof, the longer."""
