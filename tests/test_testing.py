@@ -7,7 +7,7 @@ import pytest
 
 import bvverify as bv
 from bvverify.errors import InputError, UsageError
-from bvverify.search import pipeline
+from bvverify.search import attacks, pipeline
 from bvverify.search.attack import Attacked
 from bvverify.testing import assert_robust
 
@@ -48,7 +48,7 @@ def test_undecided_inputs_fail_unless_they_are_allowed(
     digits: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hard = SMALL | {"radius": "1/8", "timeout": 0.3}
-    monkeypatch.setattr(pipeline, "attack", lambda *_, **__: Attacked(None, 1.0))
+    monkeypatch.setattr(attacks, "attack", lambda *_, **__: Attacked(None, 1.0))
     for stage in ("_branch", "_ilp"):
         monkeypatch.setattr(pipeline._Pipeline, stage, lambda *_, **__: None)
     with pytest.raises(AssertionError, match=r"input 0: unknown, time: 0\.3 s"):

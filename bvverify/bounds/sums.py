@@ -13,7 +13,7 @@ from bvverify.network import Affine, Gather, IntArray, StepNetwork
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """J elements of a value, u[j] = sum_v weights[v][j] . v + offset[j]."""
+    """J elements of a value, each a sum over values: `u[j] = sum_v weights[v][j] . v + offset[j]`."""
 
     weights: Mapping[int, IntArray]
     """int64 [J, elements] per value, flat: the network's inputs, or results of operations that are not linear."""
