@@ -34,10 +34,14 @@ _SECOND_ATTACK = AttackBudget(starts=128, sign_steps=20, smooth_steps=600, integ
 """For questions that bounds of the whole box leave open."""
 _ATTACK_NEAR = replace(_SECOND_ATTACK, sign_steps=0, seed=2)
 """Around the inputs where better bounds are attained."""
+_SHORT = 3
+"""By how much such attacks are shortened where neighbourhoods follow, which lead further."""
 _ATTACK_DIVED = AttackBudget(starts=64, sign_steps=0, smooth_steps=0, integer_steps=300, seed=3, spread=0.02)
 """Around what programs found, whose levels larger distances lose."""
 _LEAST_MISSING = 1e-3
 """Levels that a proof is taken to miss at least."""
+_CLOSE = 0.5
+"""Levels: proofs that miss less are left to integer programs first."""
 _NEAR = 1.0
 """Violations within so many levels are dived for before bounds are improved."""
 
@@ -79,7 +83,7 @@ class Pursuit:
             self._bound,
             self._dive_if_near,
             self._deepen,
-            self._split_if_nearer,
+            self._prove_if_nearer,
             self._attack_again,
             self._attack_near,
             self._dive,
@@ -99,33 +103,37 @@ class Pursuit:
         if Stage.ATTACK not in self._stages:
             return None
         rivals = {overtaking.winner for open_ in self._search.open_ways for overtaking in open_.way}
-        return self._attacks.attack(replace(_SECOND_ATTACK, rivals=tuple(sorted(rivals))))
+        return self._attacks.attack(replace(self._shortened(_SECOND_ATTACK), rivals=tuple(sorted(rivals))))
 
     def _attack_near(self) -> Decision | None:
         """Attack around the inputs where bounds are attained."""
-        return self._attacks.attack(_ATTACK_NEAR, self._search.near) if Stage.ATTACK in self._stages else None
+        budget = self._shortened(_ATTACK_NEAR)
+        return self._attacks.attack(budget, self._search.near) if Stage.ATTACK in self._stages else None
 
     def _dive_if_near(self) -> Decision | None:
         closest = self._attacks.closest
         return self._dive() if closest is not None and closest < _NEAR else None
 
-    def _split_if_nearer(self) -> Decision | None:
-        """Split at once where a proof is nearer than a violation."""
+    def _prove_if_nearer(self) -> Decision | None:
+        """Where a proof is nearer than a violation, look for it at once: with programs if it is close, then splits."""
         assert self.branched is not None
-        closest = self._attacks.closest
-        if self._reads_few_inputs() or self.branched.missing > (1.0 if closest is None else min(closest, 1.0)):
+        closest, missing = self._attacks.closest, self.branched.missing
+        if self._reads_few_inputs() or missing > (1.0 if closest is None else min(closest, 1.0)):
             return None
-        return self._split(time.monotonic() + _SHARE * self._left())
+        tries: list[Callable[[float], Decision | None]] = [self._split]
+        if missing < _CLOSE and Stage.ILP in self._stages:
+            tries.insert(0, self._ask_programs)
+        for attempt in tries:
+            if (decided := attempt(time.monotonic() + _SHARE * self._left())) is not None:
+                return decided
+        return None
 
     def _dive(self) -> Decision | None:
         """Attack with linear programs; the nearer a violation is, compared with a proof, the longer."""
         chain, wanted = Chain.of(self._network), self._nearest_way()
         if Stage.ATTACK not in self._stages or chain is None or wanted is None:
             return None
-        assert self.branched is not None
-        assert self._attacks.closest is not None
-        share = 1 / (1 + max(0.0, self._attacks.closest) / max(_LEAST_MISSING, self.branched.missing))
-        until = time.monotonic() + share * self._left()
+        until = time.monotonic() + self._share_of_refutation() * self._left()
         for effort in self._efforts:
             start = self._attacks.start(wanted)
             point = dive(chain, self._box, start, wanted, effort=effort, deadline=until)
@@ -138,19 +146,19 @@ class Pursuit:
 
     def _last_tries(self) -> Decision | None:
         """Split, and where sums read few inputs ask programs, each for a part of the time that is left."""
-        tries = self._tries_of_few_inputs() if self._reads_few_inputs() else [self._split]
-        for place, attempt in enumerate(tries, 1):
+        tries = self._tries_of_few_inputs() if self._reads_few_inputs() else [(self._split, _SHARE)]
+        for place, (attempt, share) in enumerate(tries, 1):
             # Where programs are not among the tries, stage `ilp` follows.
             last = place == len(tries) and (self._reads_few_inputs() or Stage.ILP not in self._stages)
-            if (decided := attempt(time.monotonic() + self._left() * (1.0 if last else _SHARE))) is not None:
+            if (decided := attempt(time.monotonic() + self._left() * (1.0 if last else share))) is not None:
                 return decided
         return None
 
-    def _tries_of_few_inputs(self) -> list[Callable[[float], Decision | None]]:
-        """Return what to try, each until a time of time.monotonic()."""
-        prove: list[Callable[[float], Decision | None]] = [self._split]
+    def _tries_of_few_inputs(self) -> list[tuple[Callable[[float], Decision | None], float]]:
+        """Return what to try, each until a time of time.monotonic(), and the parts of the time left."""
+        prove: list[tuple[Callable[[float], Decision | None], float]] = [(self._split, _SHARE)]
         if Stage.ILP in self._stages:
-            prove.append(self._ask_programs)
+            prove.append((self._ask_programs, _SHARE))
         if Stage.ATTACK not in self._stages or (wanted := self._nearest_way()) is None:
             return prove
         assert self.branched is not None
@@ -159,8 +167,15 @@ class Pursuit:
         def refute(until: float) -> Decision | None:
             return self._look_around(wanted, until)
 
-        proof_is_nearer = self.branched.missing + _GAINED < self._attacks.closest
-        return [*prove, refute] if proof_is_nearer else [refute, *prove]
+        if self.branched.missing + _GAINED < self._attacks.closest:
+            return [*prove, (refute, _SHARE)]
+        return [(refute, self._share_of_refutation()), *prove]
+
+    def _share_of_refutation(self) -> float:
+        """Return the part of the time that goes to violations: the more, the nearer they are, compared with a proof."""
+        assert self.branched is not None
+        assert self._attacks.closest is not None
+        return 1 / (1 + max(0.0, self._attacks.closest) / max(_LEAST_MISSING, self.branched.missing))
 
     def _split(self, until: float) -> Decision | None:
         return self._seen(self._search.split(until=until))
@@ -187,6 +202,12 @@ class Pursuit:
         if branched.witness is not None:
             return Decision(Outcome.VIOLATED, Stage.BRANCH, witness=branched.witness)
         return None
+
+    def _shortened(self, budget: AttackBudget) -> AttackBudget:
+        if not self._reads_few_inputs():
+            return budget
+        smooth, integer = budget.smooth_steps // _SHORT, budget.integer_steps // _SHORT
+        return replace(budget, smooth_steps=smooth, integer_steps=integer)
 
     def _reads_few_inputs(self) -> bool:
         first = next((node.operation for node in self._network.nodes if isinstance(node.operation, Affine)), None)

@@ -2,6 +2,8 @@
 
 The level of a unit stays below a threshold or it does not: one rule for the phases of ReLUs, saturation and rounding.
 Where a unit is the greatest of several sums, all of them stay below the threshold, or one of them does not.
+
+Where few inputs are free, as in a patch, the interval of an input is halved instead: that narrows all units around it.
 """
 
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ Reals = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Whether a unit, the level of the greatest of some sums, stays below a level."""
+    """Whether a unit, the level of the greatest of some sums, stays below a level; an input is a sum of its own."""
 
     error: float
     """By how much the relaxation errs there, in output levels."""
@@ -52,10 +54,16 @@ def halves(network: StepNetwork, problem: Subproblem, split: Split) -> tuple[Sub
     return below, part(network, problem, value, 0, np.array([element]), level)
 
 
-def best_split(hulls: NetworkHulls, problem: Subproblem) -> Split | None:
-    """Return the split where the relaxation is furthest from the network; None if no staircase can be split."""
+def best_split(hulls: NetworkHulls, problem: Subproblem, *, few_inputs: int) -> Split | None:
+    """Return the split where the relaxation is furthest from the network; None if there is nothing to split.
+
+    Where at most `few_inputs` inputs vary it is one of an input, if that promises anything.
+    """
     assert problem.dual is not None
     assert problem.found is not None
+    low, high = problem.values[0]
+    if np.count_nonzero(low < high) <= few_inputs and (split := _input_split(hulls, problem)) is not None:
+        return split
     splits = [
         split
         for index in problem.dual.back
@@ -87,8 +95,41 @@ def erring(network: StepNetwork, problem: Subproblem, index: int) -> Erring:
     return Erring(np.abs(row) * np.minimum(np.abs(outside - result), most - least), row, result)
 
 
-def _pooled_split(network: StepNetwork, problem: Subproblem, side: Side, envelope: Envelope) -> Split | None:
-    """Return the best split of units that are maxima of sums, among those that are bounded from one side."""
+def _input_split(hulls: NetworkHulls, problem: Subproblem) -> Split | None:
+    """Return the split of the input to which most of the relaxation's errors go back, None if they go back to none.
+
+    The error of a unit is shared out among the inputs that it reads, after how much each can move its sums.
+    """
+    assert problem.found is not None
+    low, high = (end.reshape(-1) for end in problem.values[0])
+    shared = np.zeros(len(low))
+    for side, envelope in hulls.envelopes.items():
+        if side[0] not in problem.found.primal:
+            continue
+        units = envelope.units
+        error = np.maximum(_pooled_errors(hulls.network, problem, side, envelope).error, 0.0)
+        moved = np.where(units.inputs < 0, 0, np.abs(units.weight).max(axis=1) * (high - low)[units.inputs])
+        share = moved / np.maximum(moved.sum(axis=1, keepdims=True), 1)
+        np.add.at(shared, units.inputs, error[:, None] * share)
+    element = int(shared.argmax())
+    if shared[element] == 0:
+        return None
+    middle = int(low[element] + high[element] + 1) // 2
+    return Split(float(shared[element]), 0, np.array([element]), middle, (0, element, middle))
+
+
+@dataclass(frozen=True, eq=False)
+class _PooledErrors:
+    """By how much the relaxation errs at units that are maxima of sums: -1.0 where they cannot be split; [units]."""
+
+    error: Reals
+    bound: Reals
+    """The levels at which the relaxation has the units."""
+    reached: IntArray
+    """The levels of the sums there."""
+
+
+def _pooled_errors(network: StepNetwork, problem: Subproblem, side: Side, envelope: Envelope) -> _PooledErrors:
     assert problem.found is not None
     (value, sign), units = side, envelope.units
     sums = network.nodes[units.step].inputs[0]
@@ -102,12 +143,24 @@ def _pooled_split(network: StepNetwork, problem: Subproblem, side: Side, envelop
     reached = step.base + (step.thresholds[units.channel] <= np.rint(greatest)[:, None]).sum(axis=1)
     least, most = (end.reshape(-1)[units.elements] for end in problem.values[value])
     error = np.where((sign * row > 0) & (least < most), np.abs(row * (y - np.clip(reached, least, most))), -1.0)
-    unit = int(error.argmax())
-    if error[unit] < 0:
+    return _PooledErrors(error, y, reached)
+
+
+def _pooled_split(network: StepNetwork, problem: Subproblem, side: Side, envelope: Envelope) -> Split | None:
+    """Return the best split of units that are maxima of sums, among those that are bounded from one side."""
+    (value, _), units = side, envelope.units
+    found = _pooled_errors(network, problem, side, envelope)
+    unit = int(found.error.argmax())
+    if found.error[unit] < 0:
         return None
-    level = int(np.clip(np.ceil((y[unit] + reached[unit]) / 2), least[unit] + 1, most[unit]))
+    step = network.nodes[units.step].operation
+    assert isinstance(step, Step)
+    element = int(units.elements[unit])
+    least, most = (int(end.reshape(-1)[element]) for end in problem.values[value])
+    level = int(np.clip(np.ceil((found.bound[unit] + found.reached[unit]) / 2), least + 1, most))
     threshold = int(step.thresholds[units.channel[unit]][level - step.base - 1])
-    return Split(float(error[unit]), sums, units.sums[unit], threshold, (value, int(units.elements[unit]), level))
+    sums = network.nodes[units.step].inputs[0]
+    return Split(float(found.error[unit]), sums, units.sums[unit], threshold, (value, element, level))
 
 
 def _staircase_split(hulls: NetworkHulls, problem: Subproblem, index: int, step: Step) -> Split | None:

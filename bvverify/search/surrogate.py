@@ -47,6 +47,12 @@ class Surrogate:
             node.operation.weight.astype(np.float32) if isinstance(node.operation, Affine) else None
             for node in network.nodes
         ]
+        self._readers = [
+            _readers(node.operation, sum(network.values[source].lower.size for source in node.inputs))
+            if isinstance(node.operation, Gather)
+            else None
+            for node in network.nodes
+        ]
 
     def values(self, inputs: Reals, *, roughness: float) -> list[Reals]:
         """Return every value for real inputs (n, *input_shape): the inputs, and the result of each node."""
@@ -136,7 +142,7 @@ class Surrogate:
             case Affine():
                 return [_transposed(self._weights[index], gradient).reshape(sources[0].shape)]
             case Gather():
-                return _scattered(operation, sources, gradient)
+                return _scattered(self._readers[index], sources, gradient)
             case Clamp():
                 return [gradient * ((sources[0] > operation.lower) & (sources[0] < operation.upper))]
             case Max():
@@ -192,13 +198,29 @@ def _transposed(weight: Reals | None, gradient: Reals) -> Reals:
     return np.asarray((parts @ weight)[..., 0, :])
 
 
-def _scattered(operation: Gather, sources: list[Reals], gradient: Reals) -> list[Reals]:
+def _readers(operation: Gather, size: int) -> npt.NDArray[np.int64]:
+    """Return, int64 [most readers, size], which elements of a Gather's result read each of `size` elements; the number
+    of elements of the result where there are fewer readers.
+    """
+    indices = operation.indices.reshape(-1)
+    reading = np.flatnonzero(indices >= 0)
+    reading = reading[np.argsort(indices[reading], kind="stable")]
+    read = indices[reading]
+    count = np.bincount(read, minlength=size)
+    readers = np.full((int(count.max(initial=0)), size), indices.size)
+    readers[np.arange(len(read)) - (np.cumsum(count) - count)[read], read] = reading
+    return readers
+
+
+def _scattered(readers: npt.NDArray[np.int64] | None, sources: list[Reals], gradient: Reals) -> list[Reals]:
     """Return the gradient in each source: every element collects what was read from it."""
+    assert readers is not None
     count = len(gradient)
-    sizes = [int(np.prod(source.shape[1:])) for source in sources]
-    total = np.zeros((sum(sizes) + 1, count), dtype=np.float32)  # the last row takes what padding was read for
-    np.add.at(total, operation.indices.reshape(-1), gradient.reshape(count, -1).T)
-    parts = np.split(total[:-1].T, np.cumsum(sizes)[:-1], axis=1)
+    flat = np.concatenate([gradient.reshape(count, -1), np.zeros((count, 1), dtype=np.float32)], axis=1)
+    total = np.zeros((count, readers.shape[1]), dtype=np.float32)
+    for row in readers:
+        total += flat[:, row]
+    parts = np.split(total, np.cumsum([source[0].size for source in sources])[:-1], axis=1)
     return [part.reshape(source.shape) for part, source in zip(parts, sources, strict=True)]
 
 
