@@ -48,7 +48,7 @@ class Surrogate:
             for node in network.nodes
         ]
         self._readers = [
-            _readers(node.operation, sum(network.values[source].lower.size for source in node.inputs))
+            _Readers.of(node.operation, sum(network.values[source].lower.size for source in node.inputs))
             if isinstance(node.operation, Gather)
             else None
             for node in network.nodes
@@ -198,29 +198,35 @@ def _transposed(weight: Reals | None, gradient: Reals) -> Reals:
     return np.asarray((parts @ weight)[..., 0, :])
 
 
-def _readers(operation: Gather, size: int) -> npt.NDArray[np.int64]:
-    """Return, int64 [most readers, size], which elements of a Gather's result read each of `size` elements; the number
-    of elements of the result where there are fewer readers.
-    """
-    indices = operation.indices.reshape(-1)
-    reading = np.flatnonzero(indices >= 0)
-    reading = reading[np.argsort(indices[reading], kind="stable")]
-    read = indices[reading]
-    count = np.bincount(read, minlength=size)
-    readers = np.full((int(count.max(initial=0)), size), indices.size)
-    readers[np.arange(len(read)) - (np.cumsum(count) - count)[read], read] = reading
-    return readers
+@dataclass(frozen=True, eq=False)
+class _Readers:
+    """Which elements of a Gather's result read each of its sources' elements, the most read ones first."""
+
+    rounds: list[npt.NDArray[np.int64]]
+    """The first readers of all elements that are read, the second ones of those that are read twice, and so on."""
+    place: npt.NDArray[np.int64]
+    """Where each source's element stands in that order; behind all others if it is not read."""
+
+    @classmethod
+    def of(cls, operation: Gather, size: int) -> "_Readers":
+        """Return the readers of `size` elements; padding has none."""
+        indices = operation.indices.reshape(-1)
+        reading = np.flatnonzero(indices >= 0)
+        reading = reading[np.argsort(indices[reading], kind="stable")]
+        count = np.bincount(indices[reading], minlength=size)
+        first, order = np.cumsum(count) - count, np.argsort(-count, kind="stable")
+        rounds = [reading[first[order[count[order] > turn]] + turn] for turn in range(int(count.max(initial=0)))]
+        return cls(rounds, np.argsort(order, kind="stable"))
 
 
-def _scattered(readers: npt.NDArray[np.int64] | None, sources: list[Reals], gradient: Reals) -> list[Reals]:
+def _scattered(readers: _Readers | None, sources: list[Reals], gradient: Reals) -> list[Reals]:
     """Return the gradient in each source: every element collects what was read from it."""
     assert readers is not None
-    count = len(gradient)
-    flat = np.concatenate([gradient.reshape(count, -1), np.zeros((count, 1), dtype=np.float32)], axis=1)
-    total = np.zeros((count, readers.shape[1]), dtype=np.float32)
-    for row in readers:
-        total += flat[:, row]
-    parts = np.split(total, np.cumsum([source[0].size for source in sources])[:-1], axis=1)
+    flat = gradient.reshape(len(gradient), -1)
+    total = np.zeros((len(flat), len(readers.place)), dtype=np.float32)
+    for reading in readers.rounds:
+        total[:, : len(reading)] += flat[:, reading]
+    parts = np.split(total[:, readers.place], np.cumsum([source[0].size for source in sources])[:-1], axis=1)
     return [part.reshape(source.shape) for part, source in zip(parts, sources, strict=True)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import bvverify as bv
-from bvverify.network import StepNetwork
+from bvverify.network import Gather, NetworkBuilder, StepNetwork
 from bvverify.queries import LevelBox
 from bvverify.search.attack import AttackBudget, Near, _Attack, attack
 from bvverify.search.surrogate import Surrogate
@@ -129,3 +129,15 @@ def test_exact_values_are_the_networks() -> None:
     values = Surrogate(network).exact_values(inputs)
     assert (values[-1].reshape(5, -1) == network.evaluate(inputs)).all()
     assert (np.rint(Surrogate(network).outputs(values)).clip(0, 255) == network.evaluate(inputs)).mean() > 0.95
+
+
+@pytest.mark.parametrize("indices", [[0, 3, 3, -1, 3, 1, 0], [-1, -1, 2], [4, 4, 4, 4, 4, 4]])
+def test_gradients_of_wiring_count_every_reader(indices: list[int]) -> None:
+    builder = NetworkBuilder(lower=[0] * 5, upper=[9] * 5)
+    builder.append(Gather(np.array(indices), padding=2), builder.value)
+    builder.dense(np.eye(len(indices), dtype=int), [0] * len(indices))
+    surrogate, point = Surrogate(builder.build()), np.ones((1, 5), dtype=np.float32)
+    wanted = 2.0 ** np.arange(len(indices), dtype=np.float32)[None]
+    gradient = surrogate.input_gradient(surrogate.values(point, roughness=0.0), wanted, roughness=0.0)
+    read = np.array(indices)[:, None] == np.arange(5)
+    np.testing.assert_array_equal(gradient, wanted @ read)
