@@ -15,14 +15,6 @@ STAGE = "process"
 _GRACE_SECONDS = 2.0
 """A child ends its search at the limit and answers; one that does not within this time is killed."""
 _HANDOVER_SECONDS = 120.0
-_ENVIRONMENT = {
-    # There are as many workers as cores are to be used.
-    "OMP_NUM_THREADS": "1",
-    # The relaxation's tensors come and go at every step: glibc is to keep their memory, not to hand it back each time.
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-}
-"""Laid over the environment of the process."""
 
 
 class WorkerProcess(Closing):
@@ -76,7 +68,7 @@ class WorkerProcess(Closing):
             self._settings = settings
             self._child = Child(
                 "bvverify.runs.worker",
-                environment=_ENVIRONMENT,
+                environment={"OMP_NUM_THREADS": "1"},  # there are as many workers as cores are to be used
                 memory_bytes=job.limits.memory_bytes,
                 cpu_seconds=job.limits.cpu_seconds,
             )

@@ -37,8 +37,10 @@ _ENOUGH = -0.03
 """Integers will confirm that bounds this low are negative; where they do not, bounds are lowered by as much again."""
 _WORTHWHILE, _LEAST = 0.5, 0.03
 """Rounds go on while they lower the bound by this part: at first, and where nothing cheaper is left."""
-_NEAR, _CLOSE = 2.0, 0.5
-"""Levels: rounds may close what is nearer, and all that help are made for what is close."""
+_NEAR = 2.0
+"""Levels: rounds may close what is nearer."""
+CLOSE = 0.5
+"""Levels: for proofs that miss less all rounds are made that help, and then integer programs are asked."""
 _DEEPER = ((60, 1.0, 3.0), (100, 0.6, 1.2), (120, 0.4, 1.0))
 """Descents one after the other: steps, the size of the first one, and the bound beyond which no other follows."""
 _FAR = 1.0
@@ -60,7 +62,7 @@ class BranchBudget:
     tighten_steps: int = 25
     rounds: int = 30
     """Rounds of bounds under the assumption, at most, before the first split."""
-    few_inputs: int = 64
+    free_inputs: int = 64
     """Sub-problems in which at most so many inputs vary are split at inputs, others at units."""
 
 
@@ -226,7 +228,7 @@ class _Search:
     def deepen_root(self) -> None:
         """Bound the whole box again, units of later layers case by case and those of convolutions together."""
         root = self._root
-        if root.bound < _CLOSE:  # integer programs will be asked, which narrow intervals help most
+        if root.bound < CLOSE:  # narrow intervals help integer programs most
             self._narrow_root(worthwhile=_LEAST)
         if root.closed or self._task.over():
             return
@@ -263,8 +265,8 @@ class _Search:
         stuck: list[float] = []
         while open_ and not self._task.over():
             taken = [heapq.heappop(open_)[2] for _ in range(min(self._budget.batch, len(open_)))]
-            few = self._budget.few_inputs
-            splits = [(problem, best_split(hulls, problem, few_inputs=few)) for problem in taken]
+            free = self._budget.free_inputs
+            splits = [(problem, best_split(hulls, problem, free_inputs=free)) for problem in taken]
             stuck += [problem.bound for problem, split in splits if split is None]
             children = [
                 half for problem, split in splits if split is not None for half in halves(hulls.network, problem, split)

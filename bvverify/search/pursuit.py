@@ -14,7 +14,7 @@ from bvverify.network import Affine, IntArray, StepNetwork
 from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.attack import AttackBudget, Near
 from bvverify.search.attacks import Attacks
-from bvverify.search.branch import BranchBudget, Branched, Branching
+from bvverify.search.branch import CLOSE, BranchBudget, Branched, Branching
 from bvverify.search.decision import Decision, Outcome, Stage
 from bvverify.search.dive import EFFORTS, Chain, DiveEffort, dive
 from bvverify.search.ilp import OpenWay
@@ -23,6 +23,8 @@ from bvverify.search.neighbourhood import NeighbourhoodEffort, Neighbourhoods
 
 Programs = Callable[[list[OpenWay], float], Decision]
 """Integer programs for some ways, for so many seconds."""
+_Attempt = Callable[[float], Decision | None]
+"""Something to try until a time, of time.monotonic()."""
 
 _FEW_INPUTS = 64
 """Sums of so few inputs take few values, which relaxations do not see and integer programs do."""
@@ -40,8 +42,6 @@ _ATTACK_DIVED = AttackBudget(starts=64, sign_steps=0, smooth_steps=0, integer_st
 """Around what programs found, whose levels larger distances lose."""
 _LEAST_MISSING = 1e-3
 """Levels that a proof is taken to miss at least."""
-_CLOSE = 0.5
-"""Levels: proofs that miss less are left to integer programs first."""
 _NEAR = 1.0
 """Violations within so many levels are dived for before bounds are improved."""
 
@@ -120,10 +120,8 @@ class Pursuit:
         closest, missing = self._attacks.closest, self.branched.missing
         if self._reads_few_inputs() or missing > (1.0 if closest is None else min(closest, 1.0)):
             return None
-        tries: list[Callable[[float], Decision | None]] = [self._split]
-        if missing < _CLOSE and Stage.ILP in self._stages:
-            tries.insert(0, self._ask_programs)
-        for attempt in tries:
+        programs: list[_Attempt] = [self._ask_programs] if missing < CLOSE and Stage.ILP in self._stages else []
+        for attempt in (*programs, self._split):
             if (decided := attempt(time.monotonic() + _SHARE * self._left())) is not None:
                 return decided
         return None
@@ -154,9 +152,9 @@ class Pursuit:
                 return decided
         return None
 
-    def _tries_of_few_inputs(self) -> list[tuple[Callable[[float], Decision | None], float]]:
-        """Return what to try, each until a time of time.monotonic(), and the parts of the time left."""
-        prove: list[tuple[Callable[[float], Decision | None], float]] = [(self._split, _SHARE)]
+    def _tries_of_few_inputs(self) -> list[tuple[_Attempt, float]]:
+        """Return what to try, each for a part of the time that is left then."""
+        prove: list[tuple[_Attempt, float]] = [(self._split, _SHARE)]
         if Stage.ILP in self._stages:
             prove.append((self._ask_programs, _SHARE))
         if Stage.ATTACK not in self._stages or (wanted := self._nearest_way()) is None:

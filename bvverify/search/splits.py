@@ -54,15 +54,15 @@ def halves(network: StepNetwork, problem: Subproblem, split: Split) -> tuple[Sub
     return below, part(network, problem, value, 0, np.array([element]), level)
 
 
-def best_split(hulls: NetworkHulls, problem: Subproblem, *, few_inputs: int) -> Split | None:
+def best_split(hulls: NetworkHulls, problem: Subproblem, *, free_inputs: int) -> Split | None:
     """Return the split where the relaxation is furthest from the network; None if there is nothing to split.
 
-    Where at most `few_inputs` inputs vary it is one of an input, if that promises anything.
+    Where at most `free_inputs` inputs vary it is one of an input, if that promises anything.
     """
     assert problem.dual is not None
     assert problem.found is not None
     low, high = problem.values[0]
-    if np.count_nonzero(low < high) <= few_inputs and (split := _input_split(hulls, problem)) is not None:
+    if np.count_nonzero(low < high) <= free_inputs and (split := _input_split(hulls, problem)) is not None:
         return split
     splits = [
         split

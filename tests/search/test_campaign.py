@@ -87,8 +87,9 @@ def test_no_stage_contradicts_enumeration(count: int, solver: BitvectorSolver) -
     for seed in range(count):
         asked = question(np.random.default_rng(seed))
         truth = Outcome.VIOLATED if asked.violated() else Outcome.ROBUST
-        found = branched(asked, replace(SMALL, few_inputs=64 if seed % 2 else 0))
+        found, split_at_inputs = (branched(asked, replace(SMALL, free_inputs=free)) for free in (0, 64))
         agree(asked, found)
+        agree(asked, split_at_inputs)
         seen["branch", Outcome.ROBUST] += found.proved
         for stages in [*((stage,) for stage in ALONE), (Stage.BOUNDS, Stage.ATTACK, Stage.ILP), tuple(Stage)]:
             decision = decide(asked.network, asked.box, asked.property, solver=solver, seconds=60, stages=stages)

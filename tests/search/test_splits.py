@@ -29,7 +29,7 @@ def holds(problem: Subproblem, values: list[Bounds]) -> bool:
     )
 
 
-def first_split(asked: Question, few_inputs: int) -> tuple[Subproblem, Split] | None:
+def first_split(asked: Question, free_inputs: int) -> tuple[Subproblem, Split] | None:
     """Return a split of the box for a claim that holds at some input, None if there is nothing to split."""
     bounds = asked.network.interval(asked.box.lower, asked.box.upper)
     outputs = asked.network.evaluate(points_of(asked.box))
@@ -40,16 +40,16 @@ def first_split(asked: Question, few_inputs: int) -> tuple[Subproblem, Split] | 
         assert implied is not None
         problem = Subproblem(list(bounds), None)
         ClaimBounds(relaxation, implied).descend([problem], Effort(5, 0.1, math.inf))
-        if (split := best_split(relaxation.hulls, problem, few_inputs=few_inputs)) is not None:
+        if (split := best_split(relaxation.hulls, problem, free_inputs=free_inputs)) is not None:
             return problem, split
     return None
 
 
-@pytest.mark.parametrize(("few_inputs", "kind"), [(0, "unit"), (64, "input")])
-def test_every_input_is_in_one_half(few_inputs: int, kind: str) -> None:
+@pytest.mark.parametrize(("free_inputs", "kind"), [(0, "unit"), (64, "input")])
+def test_every_input_is_in_one_half(free_inputs: int, kind: str) -> None:
     seen: Counter[str] = Counter()
     for asked in [question(np.random.default_rng(seed)) for seed in range(40)] + [pooled(seed) for seed in range(5)]:
-        if (found := first_split(asked, few_inputs)) is None:
+        if (found := first_split(asked, free_inputs)) is None:
             continue
         problem, split = found
         parts = halves(asked.network, problem, split)
