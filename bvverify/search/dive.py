@@ -5,10 +5,10 @@ can be rounded to a violation's advantage at once.  A linear program around one 
 unit, and lets a unit that a violation wants high (low) reach the line above (below) its stairs.  Units whose levels are
 nearest to integers are fixed there, so that their sums must reach the threshold, and the program is solved again: a
 diving heuristic (Berthold, "Primal heuristics for mixed integer programs", 2006).  Thresholds may be missed at a price;
-first units that miss theirs take a worse level.  When all levels are fixed, those of the first layer are exchanged
-(`bvverify.search.exchange`), and integer inputs are sought that nearly give them.
+first units that miss theirs take a worse level.  What becomes of the rounding of later layers is left to chance, and to
+exchanges of the first layer's levels (`bvverify.search.exchange`).
 
-All this is done in floats and finds inputs to look at; it proves nothing.
+All this is done in floats and finds levels to start from; it proves nothing.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bvverify.bounds.boxfed import BoxUnits, box_units
 from bvverify.bounds.hull import HullMaker
-from bvverify.network import Affine, IntArray, Step, StepNetwork
+from bvverify.network import IntArray, Step
 from bvverify.queries import LevelBox, Overtaking
-from bvverify.search.exchange import Reach, exchange
-from bvverify.search.lp import FAR, over_box, solve
-from bvverify.search.stairs import LEAST_SLOPE, Stairs, unit_stairs
-from bvverify.search.surrogate import Surrogate
+from bvverify.search.chain import Chain
+from bvverify.search.lp import over_box, solve
+from bvverify.search.stairs import FAR, LEAST_SLOPE, Stairs
 
 _PENALTY, _FIRST_PENALTY = 2.0, 4.0
 """What a level costs that a later, or the first, layer's unit misses although it was fixed, relative to its worth."""
@@ -38,8 +36,6 @@ _RETREATS = 3
 """How often units that miss their levels take worse ones before others are fixed."""
 _SPARE = 1
 """By how many levels a unit may be better than where it was fixed."""
-_EXCHANGING = 0.35
-"""The part of the time left in which levels are exchanged at most."""
 
 Reals = npt.NDArray[np.float64]
 
@@ -59,65 +55,16 @@ EFFORTS = tuple(DiveEffort(part, room) for part, rooms in _ROOMS.items() for roo
 """Dives from quick to careful; each ends elsewhere."""
 
 
-@dataclass(frozen=True, eq=False)
-class Chain:
-    """A network of dense layers, the last of which gives the outputs."""
-
-    network: StepNetwork
-    units: BoxUnits
-    first: Step
-    layers: list[tuple[Affine, Step]]
-
-    @classmethod
-    def of(cls, network: StepNetwork) -> Chain | None:
-        """Return a network as a chain, None if it is not one."""
-        for value, units in box_units(network).items():
-            first, rest = network.nodes[units.step].operation, network.nodes[value:]
-            dense = units.weight.shape[1] == 1 and bool((units.inputs >= 0).all())
-            if not (dense and isinstance(first, Step) and first.levels and len(rest) >= 2 and len(rest) % 2 == 0):
-                continue
-            layers = []
-            for place, (affine, step) in enumerate(zip(rest[::2], rest[1::2], strict=True)):
-                at = value + 2 * place
-                if (affine.inputs, step.inputs) != ((at,), (at + 1,)):
-                    break
-                match affine.operation, step.operation:
-                    case Affine() as layer, Step() as stairs if (
-                        layer.weight.shape[:2] == (1, network.values[at + 1].lower.size) and stairs.levels
-                    ):
-                        layers.append((layer, stairs))
-            if 2 * len(layers) == len(rest) and network.values[value].lower.size == len(units.elements):
-                return cls(network, units, first, layers)
-        return None
-
-
 def dive(
     chain: Chain, box: LevelBox, start: IntArray, wanted: Overtaking, *, effort: DiveEffort, deadline: float
-) -> Reals | None:
-    """Return a point near which an input of `box` may make `wanted` true, float64 of the shape of `start`, an input
-    that nearly does; None if the programs say that there is none in this phase, or at `deadline` (of time.monotonic).
+) -> IntArray | None:
+    """Return levels of all first units (U,), int64, from which `wanted` may come true; None if the programs say that
+    there are none in the phase of `start`, an input of `box`, or at `deadline` (of time.monotonic).
     """
     if time.monotonic() >= deadline:
         return None
     program = _Program(chain, box, start, wanted, effort, deadline)
-    if not program.promising() or not program.fix_levels():
-        return None
-    units, levels, open_ = chain.units, program.first_levels(), program.open_first()
-    reach = Reach(program.stairs, units.weight[:, 0], units.inputs, box, program.worth)
-    if len(open_):
-        now = time.monotonic()
-        levels = exchange(
-            Surrogate(chain.network),
-            units.value,
-            reach,
-            levels,
-            open_,
-            wanted,
-            room=effort.room,
-            deadline=now + _EXCHANGING * (deadline - now),
-        )
-    point = reach.inputs(levels, room=effort.room, deadline=deadline)
-    return None if point is None else point.reshape(start.shape)
+    return program.first_levels() if program.promising() and program.fix_levels() else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +81,7 @@ class _Unit:
     up: bool
     """Whether a violation wants it high."""
     stairs: Stairs
+    """Of its layer."""
     room: float
     """By how many levels its row is stricter than its stairs."""
 
@@ -143,8 +91,9 @@ class _Unit:
         self.level.SetBounds(float(stairs.base), float(stairs.top))
         for one in self.missed:
             one.SetUb(0.0)
-        begin = stairs.base - stairs.slope * stairs.start
-        self._bound(begin + stairs.slope, begin + 1)
+        slope = float(stairs.slope[self.place])
+        begin = stairs.base - slope * float(stairs.start[self.place])
+        self._bound(begin + slope, begin + 1)
 
     def misses(self) -> bool:
         """Return whether the level is missed in the last solution."""
@@ -158,7 +107,7 @@ class _Unit:
         for one in self.missed:
             one.SetUb(FAR)
         first, last = (level, min(level + spare, stairs.top)) if self.up else (max(level - spare, stairs.base), level)
-        (low, _), (_, high) = stairs.between(first, room=0.0), stairs.between(last, room=0.0)
+        (low, _), (_, high) = stairs.between(self.place, first, room=0.0), stairs.between(self.place, last, room=0.0)
         self._bound(level - high, level - low)
 
     def _bound(self, low: float, high: float) -> None:
@@ -177,10 +126,6 @@ class _Program:
         self._units: list[_Unit] = []
         reached = _reached(chain, start)
         worth = _worth(chain, reached, wanted)
-        self.worth = np.abs(worth[0])
-        """What a level of each first unit is worth, in output levels."""
-        self.stairs = unit_stairs(chain.first, chain.units.channel, chain.units.offset[:, 0])
-        """Of the first units."""
         hidden = self._hidden(chain, reached, worth)
         self._first = hidden[0]
         self._score = self._overtake(chain, hidden[-1], reached[-1], wanted)
@@ -208,10 +153,6 @@ class _Program:
         """Return the levels of the first units."""
         return np.array([round(level.solution_value()) for level in self._first])
 
-    def open_first(self) -> IntArray:
-        """Return which first units have no level that they have to have."""
-        return np.array([unit.place for unit in self._units if unit.first], dtype=np.int64)
-
     def _solve(self) -> bool:
         return solve(self._solver, deadline=self._deadline)
 
@@ -230,17 +171,18 @@ class _Program:
     def _hidden(self, chain: Chain, reached: list[tuple[IntArray, IntArray]], worth: list[Reals]) -> list[list[Any]]:
         """Add all hidden units; return the levels of each layer."""
         units = chain.units
+        stairs = Stairs.of(chain.first, units.channel, units.offset[:, 0])
         read = [[self._inputs[place] for place in places] for places in units.inputs.tolist()]
-        found = [self._layer(self.stairs, worth[0], reached[0][1], units.weight[:, 0], read, first=True)]
+        found = [self._layer(stairs, worth[0], reached[0][1], units.weight[:, 0], read, first=True)]
         for (affine, step), worths, (_, now) in zip(chain.layers[:-1], worth[1:], reached[1:-1], strict=True):
-            stairs = unit_stairs(step, np.arange(len(affine.offset)), affine.offset)
-            read = [found[-1] for _ in stairs]
+            stairs = Stairs.of(step, np.arange(len(affine.offset)), affine.offset)
+            read = [found[-1] for _ in affine.offset]
             found.append(self._layer(stairs, worths, now, affine.weight[0], read, first=False))
         return found
 
     def _layer(
         self,
-        stairs: list[Stairs],
+        stairs: Stairs,
         worth: Reals,
         now: IntArray,
         weights: IntArray,
@@ -250,13 +192,13 @@ class _Program:
     ) -> list[Any]:
         """Add the units of one layer; return their levels."""
         levels = []
-        for unit, stair in enumerate(stairs):
+        for unit in range(len(now)):
             level = int(now[unit])
             variable = self._solver.NumVar(0.0, 0.0, "")
             row, up = self._solver.Constraint(-FAR, FAR), bool(worth[unit] > 0)
             row.SetCoefficient(variable, 1.0)
-            open_ = stair.steady and stair.base < level < stair.top
-            missed = []
+            open_ = bool(stairs.steady[unit]) and stairs.base < level < stairs.top
+            missed, slope = [], float(stairs.slope[unit])
             if open_ or not first:
                 price = (_FIRST_PENALTY if first else _PENALTY) * abs(float(worth[unit])) + _LEAST_PENALTY
                 for side in (1.0, -1.0):
@@ -265,9 +207,9 @@ class _Program:
                     self._goal.SetCoefficient(missed[-1], -price)
             for source, weight in zip(read[unit], weights[unit].astype(float).tolist(), strict=True):
                 if weight:
-                    row.SetCoefficient(source, -stair.slope * weight)
+                    row.SetCoefficient(source, -slope * weight)
             room = self._effort.room if first else 0.0
-            made = _Unit(variable, row, missed, first, unit, up, stair, room)
+            made = _Unit(variable, row, missed, first, unit, up, stairs, room)
             if open_:
                 made.free()
                 self._units.append(made)

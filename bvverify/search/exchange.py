@@ -1,12 +1,15 @@
 """Exchange: local search over the levels of a first layer, among those that inputs of a box can give.
 
-A dive rounds first units to a violation's advantage and leaves the rounding of later layers to chance.  Here a few
-levels at a time are raised and lowered so that the network behind them, all of its rounding included, is nearer to a
-violation.  Whether inputs give such levels together is asked of a linear program: how much they miss.  Its prices bound
-what other levels miss too, where steps are equally wide (a Benders cut: Benders, 1962), so that most exchanges need no
-program.
+Where rounding decides, a violation may need many units at once to be rounded to its advantage, in the first layer and
+in the layers behind it, and gradients do not see which.  Here a few levels of the first layer at a time are raised and
+lowered, and the network behind them is computed with all of its rounding.  Thousands of such exchanges are scored at a
+time; the best of them, and some at random, are tried: how near inputs of the box come to giving those levels
+(`bvverify.search.reach`), in few steps for many of them and in many steps for the nearest.
 
-All this is done in floats and finds levels to aim at; it proves nothing.
+Levels are left for worse ones too: those are accepted that are better than what was had some exchanges ago (late
+acceptance hill climbing: Burke and Bykov, EJOR 2017).
+
+All this is done in floats and finds inputs to look at; it proves nothing.
 """
 
 from __future__ import annotations
@@ -19,183 +22,158 @@ import numpy.typing as npt
 
 from bvverify.network import IntArray
 from bvverify.queries import LevelBox, Overtaking
-from bvverify.search.lp import FAR, over_box, solve
+from bvverify.search.chain import Chain
+from bvverify.search.reach import Approach, Reach
 from bvverify.search.stairs import Stairs
-from bvverify.search.surrogate import Surrogate, boundary_distances
+from bvverify.search.surrogate import Reals, Surrogate, boundary_distances
 
 _CANDIDATES = 4000
-"""Exchanges that are looked at at a time; first all of one level, then some of up to _MOST levels."""
-_MOST = 4
-_TRIES = 10
-"""Programs until new exchanges are looked at."""
-_PATIENCE = 100
-"""How often exchanges are looked at without one that cuts allow."""
-_CUTS = 2000
-"""The last ones are kept."""
-_MISSED, _BETTER = 1e-6, 1e-6
-_LEAST_PRICE = 1e-3
-_WHOLE, _AT_ONCE = 1e-6, 0.8
-"""How near to an integer an input is one, and which part of those that are none is fixed at a time."""
-_LEAD, _LEAST = 0.15, 0.01
+"""Exchanges that are scored at a time."""
+_MOST = 3
+"""Levels that an exchange moves at most."""
+_TRIALS = ((96, 12), (32, 30), (12, 60), (6, 150))
+"""How many exchanges are tried, and in how many steps each; the nearest go on to the next trial."""
+_STEPS = 300
+"""For the levels that a search starts from."""
+_NEARNESS = 0.3
+"""How many levels that are missed outweigh a level of the score, for going on to the next trial."""
+_ROOM, _MISSED = 0.03, 0.02
+"""Levels that sums keep from the ends of their steps, and may miss of that: inputs will be rounded."""
+_HISTORY, _FORGOTTEN = 20, 0.02
+"""Exchanges after which a score is compared again, and what it loses in a round in which nothing was to be tried."""
+_LEAD, _LEAST = 0.5, 0.01
 """Output levels beyond which a lead, and the lesser distance from boundaries, need not grow."""
-_ENOUGH = _LEAD + 2 * _LEAST
 
-Reals = npt.NDArray[np.float64]
+
+@dataclass(frozen=True)
+class ExchangeEffort:
+    """How much work a search may do; equal efforts and seeds lead to the same levels."""
+
+    patience: int = 100
+    """Rounds without better levels before the search gives up."""
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Missed:
-    """How much levels miss what inputs can give."""
+class _Held:
+    """Levels that inputs give."""
 
-    total: float
-    """The sum over units, in levels, weighed with what they are worth."""
-    prices: Reals
-    """By how much it grows per level that a unit is raised (U,)."""
+    levels: IntArray
+    score: float
+    violates: bool
+    """Whether the network behind the levels violates the property, according to floats."""
+    approach: Approach
+    """One row."""
 
 
-class Reach:
-    """A linear program: how near inputs of a box come to given levels of all units of a first layer."""
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """Exchanged levels, one row each."""
 
-    def __init__(self, stairs: list[Stairs], weights: IntArray, inputs: IntArray, box: LevelBox, worth: Reals) -> None:
-        """Take one row of `weights` (U, K) on the elements `inputs` (U, K) of the box per unit, and what a level of it
-        is worth.
+    levels: IntArray
+    scores: Reals
+    violates: npt.NDArray[np.bool_]
+
+    def only(self, rows: IntArray) -> _Scored:
+        return _Scored(self.levels[rows], self.scores[rows], self.violates[rows])
+
+
+class Exchanges:
+    """Exchanges of levels on one box."""
+
+    def __init__(self, chain: Chain, box: LevelBox) -> None:
+        """Prepare to exchange levels of a chain's first layer."""
+        self._network, self._value, self._box = chain.network, chain.units.value, box
+        self._surrogate = Surrogate(chain.network)
+        self._stairs = Stairs.of(chain.first, chain.units.channel, chain.units.offset[:, 0])
+        self._reach = Reach(chain.units, self._stairs, box, room=_ROOM)
+
+    def settled(self, levels: IntArray, near: IntArray, *, deadline: float) -> IntArray:
+        """Return an input of the box that gives all first units levels (U,), or nearly does; it is looked for from the
+        input `near` on, until `deadline` (of time.monotonic).
         """
-        self._stairs = stairs
-        self._solver, self._inputs = over_box(box)
-        goal = self._solver.Objective()
-        goal.SetMinimization()
-        prices = worth + max(_LEAST_PRICE, 0.1 * float(worth.mean()))
-        self._rows = []
-        for unit, stair in enumerate(stairs):
-            row = self._solver.Constraint(-FAR, FAR)
-            for place, weight in zip(inputs[unit].tolist(), weights[unit].tolist(), strict=True):
-                row.SetCoefficient(self._inputs[place], stair.slope * weight)
-            for side in (1.0, -1.0):
-                missed = self._solver.NumVar(0.0, FAR, "")
-                row.SetCoefficient(missed, side)
-                goal.SetCoefficient(missed, float(prices[unit]))
-            self._rows.append(row)
+        approach = self._reach.approach(levels[None], self._reach.start(near), steps=_STEPS)
+        return self._reach.settled(levels, approach.point[0], deadline=deadline)
 
-    def ends(self, levels: IntArray) -> tuple[IntArray, IntArray]:
-        """Return between which levels (U,) prices are valid that are found between them: those that are no unit's first
-        or last one, for these are reached by sums of any size; units that have such a level keep it.
+    def search(self, start: IntArray, wanted: Overtaking, effort: ExchangeEffort, *, deadline: float) -> IntArray:
+        """Return an input of the box that gives, or nearly gives, the best levels met from those of `start` on; best is
+        what leads nearest to `wanted`.  Ends with levels that make it true, or at `deadline` (of time.monotonic).
         """
-        low = np.array([stair.base + 1 for stair in self._stairs])
-        high = np.array([stair.top - 1 for stair in self._stairs])
-        inside = (levels >= low) & (levels <= high)
-        return np.where(inside, low, levels), np.where(inside, high, levels)
+        best = self._best(self._held(start, wanted), wanted, effort, deadline)
+        return self._reach.settled(best.levels, best.approach.point[0], deadline=deadline)
 
-    def missed(self, levels: IntArray, *, room: float, deadline: float) -> Missed | None:
-        """Return by how much levels (U,) are missed if sums keep `room` levels from the ends of their steps; None at
-        `deadline` (of time.monotonic).
-        """
-        self._aim(levels, room)
-        if not solve(self._solver, deadline=deadline):
-            return None
-        return Missed(self._solver.Objective().Value(), np.array([row.dual_value() for row in self._rows]))
-
-    def inputs(self, levels: IntArray, *, room: float, deadline: float) -> Reals | None:
-        """Return inputs (N,) that nearly give levels (U,), integers if possible: those that are nearly integers are
-        fixed, for good, and the program is solved again.  None at `deadline` (of time.monotonic).
-        """
-        self._aim(levels, room)
-        point = None
-        while solve(self._solver, deadline=deadline):
-            point = np.array([one.solution_value() for one in self._inputs])
-            distance = np.abs(point - np.rint(point))
-            (broken,) = np.nonzero(distance > _WHOLE)
-            if not len(broken):
-                break
-            count = int(np.ceil(_AT_ONCE * len(broken)))
-            for place in broken[np.argsort(distance[broken], kind="stable")][:count].tolist():
-                self._inputs[place].SetBounds(float(np.rint(point[place])), float(np.rint(point[place])))
-        return point
-
-    def _aim(self, levels: IntArray, room: float) -> None:
-        for row, stair, level in zip(self._rows, self._stairs, levels.tolist(), strict=True):
-            row.SetBounds(*stair.between(level, room=room))
-
-
-def exchange(
-    surrogate: Surrogate,
-    value: int,
-    reach: Reach,
-    levels: IntArray,
-    open_: IntArray,
-    wanted: Overtaking,
-    *,
-    room: float,
-    deadline: float,
-) -> IntArray:
-    """Return levels (U,) that lead nearer to `wanted` than `levels` do and miss no more of what is within reach.
-
-    `value` is the value of the network that they are, `open_` holds the units whose levels may change.
-    """
-    random = np.random.default_rng(0)
-    ends = reach.ends(levels)
-    cuts = _Cuts(np.zeros((0, len(levels))), np.zeros(0))
-    best, score = levels, _scores(surrogate, value, levels[None], wanted)[0]
-    now = reach.missed(levels, room=room, deadline=deadline)
-    waited = 0
-    while now is not None and waited < _PATIENCE and score < _ENOUGH and time.monotonic() < deadline:
-        waited += 1
-        candidates = _exchanges(random, best, open_, ends)
-        scores = _scores(surrogate, value, candidates, wanted)
-        promise = np.flatnonzero(scores > score + _BETTER)
-        least = cuts.least(candidates[promise])
-        allowed = max(_MISSED, now.total)
-        promise, least = promise[least <= allowed], least[least <= allowed]
-        # Of two that promise the same, the one that is further within reach.
-        for place in promise[np.argsort(least - scores[promise], kind="stable")][:_TRIES].tolist():
-            levels = candidates[place]
-            if cuts.least(levels[None])[0] > allowed:
+    def _best(self, start: _Held, wanted: Overtaking, effort: ExchangeEffort, deadline: float) -> _Held:
+        random = np.random.default_rng(effort.seed)
+        now = best = start
+        movable = self._stairs.movable(now.levels)
+        history, accepted, waited = np.full(_HISTORY, now.score), 0, 0
+        # Levels that were held, or were the most promising and not within reach, by a number that hardly others have.
+        keys = random.integers(-(2**62), 2**62, len(now.levels))
+        seen = np.array([now.levels @ keys])
+        while len(movable) and not best.violates and waited < effort.patience and time.monotonic() < deadline:
+            waited += 1
+            place = accepted % _HISTORY
+            scored = self._scored(self._exchanged(random, now.levels, movable), wanted)
+            numbers, first = np.unique(scored.levels @ keys, return_index=True)
+            new = first[(scored.scores[first] > min(now.score, history[place])) & ~np.isin(numbers, seen)]
+            if not len(new):
+                history[place] -= _FORGOTTEN
                 continue
-            missed = reach.missed(levels, room=room, deadline=deadline)
-            if missed is None:
-                break
-            waited = 0
-            if missed.total <= allowed:
-                best, score, now = levels, scores[place], missed
-                break
-            cuts = cuts.with_(missed, levels)
-    return best
+            chosen = scored.only(_chosen(random, scored.scores, new))
+            found = self._tried(chosen, now.approach)
+            if found is None:
+                seen = np.append(seen, chosen.levels[0] @ keys)
+                continue
+            history[place], accepted, now = now.score, accepted + 1, found
+            seen = np.append(seen, now.levels @ keys)
+            if now.score > best.score or now.violates:
+                best, waited = now, 0
+        return best
+
+    def _held(self, point: IntArray, wanted: Overtaking) -> _Held:
+        """Return the levels of an input."""
+        (levels,) = self._network.evaluate_values(point[None], [self._value])
+        scored = self._scored(levels.reshape(1, -1), wanted)
+        approach = self._reach.approach(scored.levels, self._reach.start(point), steps=_STEPS)
+        return _Held(scored.levels[0], float(scored.scores[0]), bool(scored.violates[0]), approach)
+
+    def _exchanged(self, random: np.random.Generator, levels: IntArray, movable: IntArray) -> IntArray:
+        """Return levels (n, U) that differ from `levels` in a few units."""
+        changed = np.repeat(levels[None], _CANDIDATES, axis=0)
+        count = random.integers(1, _MOST + 1, _CANDIDATES)
+        for move in range(_MOST):
+            (rows,) = np.nonzero(count > move)
+            changed[rows, random.choice(movable, len(rows))] += random.choice([-1, 1], len(rows))
+        # The lowest and the highest level are had by sums of any size: units go neither there nor away from there.
+        changed[:, movable] = np.clip(changed[:, movable], self._stairs.base + 1, self._stairs.top - 1)
+        return changed
+
+    def _scored(self, levels: IntArray, wanted: Overtaking) -> _Scored:
+        """Return how near to `wanted` levels (n, U) lead, its distances from boundaries added up."""
+        outputs = self._surrogate.rounded_outputs(self._value, levels)
+        over, under = boundary_distances(outputs[:, wanted.winner], outputs[:, wanted.loser], wanted.margin)
+        lesser = np.minimum(over, under)
+        scores = np.minimum(over + under, _LEAD) + 2 * np.minimum(lesser, _LEAST)
+        return _Scored(levels, scores, lesser >= 0)
+
+    def _tried(self, scored: _Scored, start: Approach) -> _Held | None:
+        """Return the best of some levels that inputs are found to give; None if they are found for none."""
+        approach, allowed = start, max(_MISSED, float(start.missed[0]))
+        for count, steps in _TRIALS:
+            if len(scored.levels) > count:
+                nearest = np.argsort(approach.missed - _NEARNESS * scored.scores, kind="stable")[:count]
+                scored, approach = scored.only(nearest), approach.only(nearest)
+            approach = self._reach.approach(scored.levels, approach, steps=steps)
+            (within,) = np.nonzero(approach.missed <= allowed)
+            if len(within):
+                row = within[[int(scored.scores[within].argmax())]]
+                best = scored.only(row)
+                return _Held(best.levels[0], float(best.scores[0]), bool(best.violates[0]), approach.only(row))
+        return None
 
 
-@dataclass(frozen=True, eq=False)
-class _Cuts:
-    """Linear functions of the levels that are not above what they miss, where steps are equally wide."""
-
-    prices: Reals
-    constants: Reals
-
-    def least(self, levels: IntArray) -> Reals:
-        """Return what each row of levels (n, U) misses at least."""
-        if not len(self.constants):
-            return np.zeros(len(levels))
-        return np.asarray((levels @ self.prices.T + self.constants).max(axis=1))
-
-    def with_(self, missed: Missed, levels: IntArray) -> _Cuts:
-        constant = missed.total - float(missed.prices @ levels)
-        prices = np.concatenate([self.prices, missed.prices[None]])[-_CUTS:]
-        return _Cuts(prices, np.append(self.constants, constant)[-_CUTS:])
-
-
-def _exchanges(
-    random: np.random.Generator, levels: IntArray, open_: IntArray, ends: tuple[IntArray, IntArray]
-) -> IntArray:
-    """Return levels (n, U) that differ from `levels` in a few units."""
-    rows = np.arange(_CANDIDATES)
-    changed = np.repeat(levels[None], _CANDIDATES, axis=0)
-    changed[rows, open_[rows % len(open_)]] += np.where(rows // len(open_) % 2, 1, -1)
-    more = np.where(rows < 2 * len(open_), 1, random.integers(1, _MOST + 1, _CANDIDATES))
-    for count in range(1, _MOST):
-        (several,) = np.nonzero(more > count)
-        changed[several, random.choice(open_, len(several))] += random.choice([-1, 1], len(several))
-    return np.asarray(np.clip(changed, *ends))
-
-
-def _scores(surrogate: Surrogate, value: int, levels: IntArray, wanted: Overtaking) -> Reals:
-    """Return how near to a violation levels (n, U) lead; _ENOUGH if they give one."""
-    outputs = surrogate.rounded_outputs(value, levels)
-    over, under = boundary_distances(outputs[:, wanted.winner], outputs[:, wanted.loser], wanted.margin)
-    return np.asarray(np.minimum(over + under, _LEAD) + 2 * np.minimum(np.minimum(over, under), _LEAST))
+def _chosen(random: np.random.Generator, scores: Reals, rows: IntArray) -> IntArray:
+    """Return those of some rows that are tried: half of them the best, half of them others at random."""
+    most, _ = _TRIALS[0]
+    ordered = rows[np.argsort(-scores[rows], kind="stable")]
+    return np.concatenate([ordered[: most // 2], random.permutation(ordered[most // 2 :])[: most // 2]])

@@ -9,8 +9,6 @@ import ortools.linear_solver.pywraplp as pywraplp
 
 from bvverify.queries import LevelBox
 
-FAR = 1e7
-"""Further than any sum that has to be reached."""
 _LONGEST = 600.0
 """Seconds for one program at most."""
 

@@ -15,8 +15,10 @@ from bvverify.queries import LevelBox, Overtaking, Robustness
 from bvverify.search.attack import AttackBudget, Near
 from bvverify.search.attacks import Attacks
 from bvverify.search.branch import CLOSE, BranchBudget, Branched, Branching
+from bvverify.search.chain import Chain
 from bvverify.search.decision import Decision, Outcome, Stage
-from bvverify.search.dive import EFFORTS, Chain, DiveEffort, dive
+from bvverify.search.dive import EFFORTS, DiveEffort, dive
+from bvverify.search.exchange import ExchangeEffort, Exchanges
 from bvverify.search.ilp import OpenWay
 from bvverify.search.linear import Bounded
 from bvverify.search.neighbourhood import NeighbourhoodEffort, Neighbourhoods
@@ -38,12 +40,14 @@ _ATTACK_NEAR = replace(_SECOND_ATTACK, sign_steps=0, seed=2)
 """Around the inputs where better bounds are attained."""
 _SHORT = 3
 """By how much such attacks are shortened where neighbourhoods follow, which lead further."""
-_ATTACK_DIVED = AttackBudget(starts=64, sign_steps=0, smooth_steps=0, integer_steps=300, seed=3, spread=0.02)
-"""Around what programs found, whose levels larger distances lose."""
+_ATTACK_FOUND = AttackBudget(starts=64, sign_steps=0, smooth_steps=0, integer_steps=300, seed=3, spread=0.02)
+"""Around what exchanges and neighbourhoods found, whose levels larger distances lose."""
 _LEAST_MISSING = 1e-3
 """Levels that a proof is taken to miss at least."""
 _NEAR = 1.0
-"""Violations within so many levels are dived for before bounds are improved."""
+"""For violations within so many levels, levels are exchanged before bounds are improved."""
+_FIRST_PATIENCE, _PATIENCE = 50, 100
+"""For exchanges from the levels of an attack's best input, and of what dives find."""
 
 
 class Pursuit:
@@ -69,6 +73,8 @@ class Pursuit:
         self._search = Branching(network, box, question, ways, bounded.values, budget=BranchBudget(), deadline=deadline)
         self._efforts: Iterator[DiveEffort] = iter(EFFORTS)
         """Those that no dive has made yet."""
+        self._exchanged = 0
+        """How often levels were exchanged."""
         self.branched: Branched | None = None
         """What branch and bound found."""
 
@@ -81,12 +87,12 @@ class Pursuit:
         """Return the answer, None if there is none."""
         for attempt in (
             self._bound,
-            self._dive_if_near,
+            self._exchange_if_near,
             self._deepen,
             self._prove_if_nearer,
             self._attack_again,
             self._attack_near,
-            self._dive,
+            self._exchange,
             self._last_tries,
         ):
             if (decided := attempt()) is not None:
@@ -110,9 +116,9 @@ class Pursuit:
         budget = self._shortened(_ATTACK_NEAR)
         return self._attacks.attack(budget, self._search.near) if Stage.ATTACK in self._stages else None
 
-    def _dive_if_near(self) -> Decision | None:
+    def _exchange_if_near(self) -> Decision | None:
         closest = self._attacks.closest
-        return self._dive() if closest is not None and closest < _NEAR else None
+        return self._exchange() if closest is not None and closest < _NEAR else None
 
     def _prove_if_nearer(self) -> Decision | None:
         """Where a proof is nearer than a violation, look for it at once: with programs if it is close, then splits."""
@@ -126,21 +132,36 @@ class Pursuit:
                 return decided
         return None
 
-    def _dive(self) -> Decision | None:
-        """Attack with linear programs; the nearer a violation is, compared with a proof, the longer."""
+    def _exchange(self) -> Decision | None:
+        """Exchange levels of dense layers; the nearer a violation is, compared with a proof, the longer."""
         chain, wanted = Chain.of(self._network), self._nearest_way()
         if Stage.ATTACK not in self._stages or chain is None or wanted is None:
             return None
-        until = time.monotonic() + self._share_of_refutation() * self._left()
-        for effort in self._efforts:
-            start = self._attacks.start(wanted)
-            point = dive(chain, self._box, start, wanted, effort=effort, deadline=until)
-            if point is None:
-                return None
-            near = [Near(point.astype(np.float32), wanted.winner)]
-            if (violated := self._attacks.attack(_ATTACK_DIVED, near)) is not None:
+        exchanges, until = Exchanges(chain, self._box), time.monotonic() + self._share_of_refutation() * self._left()
+        while time.monotonic() < until and (start := self._start(exchanges, chain, wanted, until)) is not None:
+            patience = _PATIENCE if self._exchanged else _FIRST_PATIENCE
+            self._exchanged += 1
+            effort = ExchangeEffort(patience=patience, seed=self._exchanged)
+            met = exchanges.search(start, wanted, effort, deadline=until)
+            if (violated := self._attack_around(met, wanted)) is not None:
                 return violated
         return None
+
+    def _start(self, exchanges: Exchanges, chain: Chain, wanted: Overtaking, until: float) -> IntArray | None:
+        """Return an input from which to exchange levels: at first an attack's best, then what dives from there find;
+        None if they find nothing.
+        """
+        start = self._attacks.start(wanted)
+        if not self._exchanged:
+            return start
+        if (effort := next(self._efforts, None)) is None:
+            return None
+        levels = dive(chain, self._box, start, wanted, effort=effort, deadline=until)
+        return None if levels is None else exchanges.settled(levels, start, deadline=until)
+
+    def _attack_around(self, met: IntArray, wanted: Overtaking) -> Decision | None:
+        """Attack around an input that nearly lets the winner overtake."""
+        return self._attacks.attack(_ATTACK_FOUND, [Near(met.astype(np.float32), wanted.winner)])
 
     def _last_tries(self) -> Decision | None:
         """Split, and where sums read few inputs ask programs, each for a part of the time that is left."""
@@ -186,8 +207,8 @@ class Pursuit:
         neighbourhoods = Neighbourhoods.of(self._network, self._box, self._question, wanted)
         if neighbourhoods is None:
             return None
-        met: IntArray = neighbourhoods.search(self._attacks.start(wanted), NeighbourhoodEffort(), deadline=until)
-        return self._attacks.attack(_ATTACK_DIVED, [Near(met.astype(np.float32), wanted.winner)])
+        met = neighbourhoods.search(self._attacks.start(wanted), NeighbourhoodEffort(), deadline=until)
+        return self._attack_around(met, wanted)
 
     def _nearest_way(self) -> Overtaking | None:
         return self._attacks.nearest_way(open_.way for open_ in self._search.open_ways)

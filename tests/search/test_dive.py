@@ -1,4 +1,4 @@
-"""Dives stay in the box, find what rounding decides, and leave networks alone that are no chains of dense layers."""
+"""Dives end with levels that lead to violations where rounding decides."""
 
 import math
 import time
@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bvverify.network import Affine, IntArray, NetworkBuilder, Step
+from bvverify.network import IntArray
 from bvverify.queries import LevelBox, Overtaking
 from bvverify.search.attack import AttackBudget, Attacked, Near, attack
-from bvverify.search.dive import Chain, DiveEffort, _Program, dive
-from tests.encode.questions import Question, questions
+from bvverify.search.chain import Chain
+from bvverify.search.dive import DiveEffort, _Program, dive
+from bvverify.search.exchange import Exchanges
 from tests.search.digits import Edge, digits, edges
 from tests.search.networks import hidden
 
@@ -22,18 +23,18 @@ NO_STEPS = AttackBudget(starts=1, sign_steps=1, smooth_steps=0, integer_steps=1)
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-def test_points_lie_in_the_box(seed: int, layers: int) -> None:
+def test_dives_end_with_a_level_of_each_first_unit(seed: int, layers: int) -> None:
     random = np.random.default_rng(seed)
     network = hidden(random, layers)
     start = random.integers(2, 8, 8)
     box = LevelBox.of(start - 2, start + 2)
     chain = Chain.of(network)
     assert chain is not None
-    assert len(chain.layers) == layers
-    point = dive(chain, box, start, Overtaking(1, 0, 1), effort=EFFORT, deadline=time.monotonic() + 60)
-    if point is not None:
-        assert (point >= box.lower - 1e-6).all()
-        assert (point <= box.upper + 1e-6).all()
+    levels = dive(chain, box, start, Overtaking(1, 0, 1), effort=EFFORT, deadline=time.monotonic() + 60)
+    if levels is not None:
+        assert levels.shape == (6,)
+        assert (levels >= 0).all()
+        assert (levels <= 12).all()
 
 
 def attacked(edge: Edge) -> tuple[Attacked, IntArray, Overtaking]:
@@ -54,8 +55,9 @@ def test_dives_find_violations_where_an_attack_of_no_steps_does_not() -> None:
     for edge in violated:
         first, start, wanted = attacked(edge)
         plain += first.witness is not None
-        point = dive(chain, edge.box, start, wanted, effort=EFFORT, deadline=time.monotonic() + 60)
-        if point is not None:
+        levels = dive(chain, edge.box, start, wanted, effort=EFFORT, deadline=time.monotonic() + 60)
+        if levels is not None:
+            point = Exchanges(chain, edge.box).settled(levels, start, deadline=math.inf)
             near = [Near(point.astype(np.float32), wanted.winner)]
             found = attack(network, edge.box, edge.question, budget=NO_STEPS, deadline=math.inf, near=near)
             dived += found.witness is not None
@@ -76,28 +78,6 @@ def test_first_units_that_miss_their_levels_retreat() -> None:
             dived += 1
             assert not any(unit.first and unit.misses() for unit in program._units)
     assert dived
-
-
-@given(questions())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-def test_chains_are_dense_layers(question: Question) -> None:
-    chain = Chain.of(question.network)
-    if chain is not None:
-        nodes = question.network.nodes
-        assert 2 * (1 + len(chain.layers)) <= len(nodes)
-        assert chain.layers[-1][1] is nodes[-1].operation
-
-
-def test_a_layer_that_serves_two_positions_is_no_dense_one() -> None:
-    random = np.random.default_rng(3)
-    builder = NetworkBuilder(lower=[0] * 8, upper=[9] * 8)
-    builder.dense(random.integers(-9, 10, (6, 8)).tolist(), [0] * 6)
-    builder.step(Step(0, np.arange(12)[None] * 17))
-    builder.append(Affine(random.integers(-9, 10, (1, 2, 3)), np.zeros(2, np.int64)), builder.value)
-    builder.step(Step(0, np.arange(12)[None] * 17))
-    network = builder.build()
-    assert network.values[-1].lower.shape == (2, 2)
-    assert Chain.of(network) is None
 
 
 def test_no_dive_without_time() -> None:
