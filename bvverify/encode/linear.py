@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bvverify.encode.exact_line import ExactLine, exact_line
+from bvverify.encode.rows import Element, Rows
 from bvverify.errors import NotLinear
 from bvverify.network import Affine, Clamp, Gather, IntArray, Lookup, Max, Node, Product, Step, StepNetwork
 from bvverify.network.exact import INT64_LIMIT
 from bvverify.queries import LevelBox, Overtaking
-from bvverify.solvers.program import UNBOUNDED_ABOVE, UNBOUNDED_BELOW, IntegerProgram
+from bvverify.solvers.program import IntegerProgram
 
 FEW_THRESHOLDS = 3
 """Up to so many thresholds that can be met are written with one binary each, without looking for a line."""
@@ -91,109 +92,16 @@ def encode_forms(
     return FormEncoding(LinearEncoding(encoder.rows.program(), variables), forms, least)
 
 
-@dataclass(frozen=True)
-class _Element:
-    """One integer of the network: a variable of the program, or a number where `variable` is -1."""
-
-    variable: int
-    number: int = 0
-
-
-class _Rows:
-    """A program under construction."""
-
-    def __init__(self) -> None:
-        self.lower: list[int] = []
-        self.upper: list[int] = []
-        self._implied: list[bool] = []
-        self._columns: list[IntArray] = []
-        self._coefficients: list[IntArray] = []
-        self._row_lower: list[int] = []
-        self._row_upper: list[int] = []
-
-    def variable(self, lower: int, upper: int, *, implied: bool = False) -> int:
-        self.lower.append(lower)
-        self.upper.append(upper)
-        self._implied.append(implied)
-        return len(self.lower) - 1
-
-    def binary(self) -> int:
-        return self.variable(0, 1)
-
-    def sparse_row(
-        self, columns: IntArray, coefficients: IntArray, *, least: int = UNBOUNDED_BELOW, most: int = UNBOUNDED_ABOVE
-    ) -> None:
-        """Demand least <= coefficients . x[columns] <= most; columns differ, coefficients are not zero."""
-        self._columns.append(columns)
-        self._coefficients.append(coefficients)
-        self._row_lower.append(least)
-        self._row_upper.append(most)
-
-    def row(self, terms: dict[int, int], *, least: int = UNBOUNDED_BELOW, most: int = UNBOUNDED_ABOVE) -> None:
-        """Demand least <= the sum of coefficient * x[variable] <= most."""
-        columns, coefficients = list(terms), list(terms.values())
-        self.sparse_row(
-            np.array(columns, dtype=np.int64), np.array(coefficients, dtype=np.int64), least=least, most=most
-        )
-
-    def equal(self, elements: Sequence[_Element], row: Sequence[int], constant: int) -> int:
-        """Return a variable that equals row . elements + constant."""
-        terms: dict[int, int] = {}
-        least = most = 0
-        for element, factor in zip(elements, row, strict=True):
-            if element.variable < 0:
-                constant += factor * element.number
-            elif factor:
-                terms[element.variable] = terms.get(element.variable, 0) + factor
-                ends = factor * self.lower[element.variable], factor * self.upper[element.variable]
-                least, most = least + min(ends), most + max(ends)
-        form = self.variable(constant + least, constant + most, implied=True)
-        self.row({**terms, form: -1}, least=-constant, most=-constant)
-        return form
-
-    def compare(self, greater: _Element, smaller: _Element, margin: int) -> None:
-        """Demand greater - smaller >= margin."""
-        terms: dict[int, int] = {}
-        for element, sign in ((greater, 1), (smaller, -1)):
-            if element.variable < 0:
-                margin -= sign * element.number
-            else:
-                terms[element.variable] = terms.get(element.variable, 0) + sign
-        terms = {variable: factor for variable, factor in terms.items() if factor}
-        self.row(terms or {self.variable(0, 0): 1}, least=margin)
-
-    def program(self) -> IntegerProgram:
-        """Return the program; raise `NotLinear` if a sum may leave 60 bits."""
-        sizes = [len(columns) for columns in self._columns]
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        columns, coefficients = np.concatenate(self._columns), np.concatenate(self._coefficients)
-        lower, upper = np.array(self.lower, dtype=np.int64), np.array(self.upper, dtype=np.int64)
-        reach = np.maximum(np.abs(lower), np.abs(upper)).astype(np.float64)
-        sums = np.add.reduceat(np.abs(coefficients.astype(np.float64)) * reach[columns], starts[:-1])
-        if max(sums.max(), reach.max()) >= INT64_LIMIT / 2:
-            raise NotLinear("the network's sums do not fit the 60 bits of an integer program")
-        return IntegerProgram(
-            lower=lower,
-            upper=upper,
-            implied=np.array(self._implied, dtype=np.bool_),
-            starts=starts,
-            columns=columns,
-            coefficients=coefficients,
-            row_lower=np.array(self._row_lower, dtype=np.int64),
-            row_upper=np.array(self._row_upper, dtype=np.int64),
-        )
-
-
 class _Encoder:
     def __init__(self, network: StepNetwork, values: Sequence[Bounds]) -> None:
         self._network = network
         self._values = [(lower.reshape(-1), upper.reshape(-1)) for lower, upper in values]
-        self.rows = _Rows()
+        self.rows = Rows()
 
-    def inputs(self, box: LevelBox) -> list[_Element]:
+    def inputs(self, box: LevelBox) -> list[Element]:
         """Return the elements of value 0, and write the rows that keep them in the box."""
         ends = zip(box.lower.reshape(-1).tolist(), box.upper.reshape(-1).tolist(), strict=True)
-        elements = [_Element(self.rows.variable(low, high)) if low < high else _Element(-1, low) for low, high in ends]
+        elements = [Element(self.rows.variable(low, high)) if low < high else Element(-1, low) for low, high in ends]
         for number, level in box.missing.tolist():
             if (x := elements[number].variable) >= 0:
                 beyond, low, high = self.rows.binary(), self.rows.lower[x], self.rows.upper[x]
@@ -201,12 +109,12 @@ class _Encoder:
                 self.rows.row({x: 1, beyond: low - level - 1}, least=low)
         return elements
 
-    def outputs(self, inputs: list[_Element], wanted: Sequence[int]) -> dict[int, _Element]:
+    def outputs(self, inputs: list[Element], wanted: Sequence[int]) -> dict[int, Element]:
         """Return the output elements in `wanted`, and write the rows that define them."""
         elements = self.value(len(self._network.nodes), inputs, wanted)
         return {output: elements[output] for output in wanted}
 
-    def value(self, value: int, inputs: list[_Element], wanted: Sequence[int]) -> list[_Element]:
+    def value(self, value: int, inputs: list[Element], wanted: Sequence[int]) -> list[Element]:
         """Return the elements of a value, and write the rows that define those in `wanted`."""
         needed = self._needed(value, wanted)
         values = [inputs]
@@ -227,13 +135,13 @@ class _Encoder:
 
     # Operations, one meaning each.
 
-    def _apply(self, value: int, node: Node, sources: list[list[_Element]], needed: _Mask) -> list[_Element]:
+    def _apply(self, value: int, node: Node, sources: list[list[Element]], needed: _Mask) -> list[Element]:
         lower, upper = self._values[value]
-        elements = [_Element(-1, number) for number in lower.tolist()]
+        elements = [Element(-1, number) for number in lower.tolist()]
         wanted = np.flatnonzero(needed & (lower < upper))
         match node.operation:
             case Gather(indices, padding):
-                joined = [element for source in sources for element in source] + [_Element(-1, padding)]
+                joined = [element for source in sources for element in source] + [Element(-1, padding)]
                 for element, index in enumerate(indices.reshape(-1).tolist()):
                     if lower[element] < upper[element]:
                         elements[element] = joined[index]
@@ -258,7 +166,7 @@ class _Encoder:
         return elements
 
     def _affine(
-        self, affine: Affine, source: list[_Element], wanted: IntArray, elements: list[_Element], bounds: Bounds
+        self, affine: Affine, source: list[Element], wanted: IntArray, elements: list[Element], bounds: Bounds
     ) -> None:
         """Write one equation per wanted accumulator."""
         groups, outputs, inputs = affine.weight.shape
@@ -271,21 +179,21 @@ class _Encoder:
             constant = int(affine.offset[element % (groups * outputs)]) + int(weight @ numbers[read])
             columns, factors = _collected(columns, weight)
             if not len(columns):
-                elements[element] = _Element(-1, constant)
+                elements[element] = Element(-1, constant)
                 continue
             y = self.rows.variable(int(bounds[0][element]), int(bounds[1][element]), implied=True)
             self.rows.sparse_row(np.append(columns, y), np.append(factors, -1), least=-constant, most=-constant)
-            elements[element] = _Element(y)
+            elements[element] = Element(y)
 
-    def _step(self, element: _Element, base: int, thresholds: IntArray) -> _Element:
+    def _step(self, element: Element, base: int, thresholds: IntArray) -> Element:
         x = element.variable
         if x < 0:
-            return _Element(-1, base + int((thresholds <= element.number).sum()))
+            return Element(-1, base + int((thresholds <= element.number).sum()))
         low, high = self.rows.lower[x], self.rows.upper[x]
         first, last = (int(end) for end in np.searchsorted(thresholds, [low, high], side="right"))
         inside = thresholds[first:last]
         if not len(inside):
-            return _Element(-1, base + first)
+            return Element(-1, base + first)
         if len(inside) > FEW_THRESHOLDS:
             key = inside.tobytes(), low, high, first > 0, last < len(thresholds)
             if (line := _cached_line(*key)) is not None:
@@ -293,17 +201,17 @@ class _Encoder:
         met, jumps = np.unique(inside, return_counts=True)
         return self._staircase(x, base + first, met.tolist(), jumps.tolist())
 
-    def _clamp(self, element: _Element, lower: int, upper: int) -> _Element:
+    def _clamp(self, element: Element, lower: int, upper: int) -> Element:
         x = element.variable
         if x < 0:
-            return _Element(-1, min(max(element.number, lower), upper))
+            return Element(-1, min(max(element.number, lower), upper))
         low, high = self.rows.lower[x], self.rows.upper[x]
         if lower <= low and high <= upper:
             return element
         low, high = min(max(low, lower), upper), min(max(high, lower), upper)
-        return _Element(-1, low) if low == high else self._clipped(x, ExactLine(1, -low, 1), low, high)
+        return Element(-1, low) if low == high else self._clipped(x, ExactLine(1, -low, 1), low, high)
 
-    def _max(self, window: list[_Element]) -> _Element:
+    def _max(self, window: list[Element]) -> Element:
         ends = [
             (e.number, e.number) if e.variable < 0 else (self.rows.lower[e.variable], self.rows.upper[e.variable])
             for e in window
@@ -312,9 +220,9 @@ class _Encoder:
         contenders = {e.variable for e, (_, high) in zip(window, ends, strict=True) if e.variable >= 0 and high > floor}
         bare = all(self.rows.lower[x] < floor for x in contenders)  # then the floor itself may be the maximum
         if not contenders:
-            return _Element(-1, floor)
+            return Element(-1, floor)
         if len(contenders) == 1:
-            return self._clamp(_Element(*contenders), floor, top)
+            return self._clamp(Element(*contenders), floor, top)
         y = self.rows.variable(floor, top, implied=True)
         picks = []
         for x in sorted(contenders):
@@ -326,33 +234,33 @@ class _Encoder:
             picks.append(self.rows.binary())
             self.rows.row({y: 1, picks[-1]: top - floor}, most=top)
         self.rows.row(dict.fromkeys(picks, 1), least=1, most=1)
-        return _Element(y)
+        return Element(y)
 
-    def _lookup(self, element: _Element, first: int, table: IntArray) -> _Element:
+    def _lookup(self, element: Element, first: int, table: IntArray) -> Element:
         x = element.variable
         if x < 0:
-            return _Element(-1, int(table[element.number - first]))
+            return Element(-1, int(table[element.number - first]))
         low, high = self.rows.lower[x], self.rows.upper[x]
         entries = table[low - first : high - first + 1]
         changes = np.flatnonzero(np.diff(entries)) + 1
         if not len(changes):
-            return _Element(-1, int(entries[0]))
+            return Element(-1, int(entries[0]))
         return self._staircase(x, int(entries[0]), (low + changes).tolist(), np.diff(entries)[changes - 1].tolist())
 
-    def _product(self, value: int, left: _Element, right: _Element) -> _Element:
+    def _product(self, value: int, left: Element, right: Element) -> Element:
         if left.variable >= 0 and right.variable >= 0:
             raise NotLinear(f"node {value - 1} (Product): the product of two values that vary is not linear")
         factor, other = (left.number, right) if left.variable < 0 else (right.number, left)
         if other.variable < 0 or not factor:
-            return _Element(-1, factor * other.number)
+            return Element(-1, factor * other.number)
         ends = factor * self.rows.lower[other.variable], factor * self.rows.upper[other.variable]
         y = self.rows.variable(min(ends), max(ends), implied=True)
         self.rows.row({y: 1, other.variable: -factor}, least=0, most=0)
-        return _Element(y)
+        return Element(y)
 
     # The two forms of a function of one integer.
 
-    def _staircase(self, x: int, first: int, thresholds: list[int], jumps: list[int]) -> _Element:
+    def _staircase(self, x: int, first: int, thresholds: list[int], jumps: list[int]) -> Element:
         """Return first + the sum of jumps[j] over all thresholds[j] <= x (ascending, all different): one binary each.
 
         With m of them met, x lies in [thresholds[m - 1], thresholds[m] - 1]; both ends are sums over the binaries.
@@ -370,9 +278,9 @@ class _Encoder:
         heights = np.cumsum([first, *jumps])
         y = self.rows.variable(int(heights.min()), int(heights.max()), implied=True)
         self.rows.row({y: 1, **{z: -jump for z, jump in zip(met, jumps, strict=True)}}, least=first, most=first)
-        return _Element(y)
+        return Element(y)
 
-    def _clipped(self, x: int, line: ExactLine, lower: int, upper: int) -> _Element:
+    def _clipped(self, x: int, line: ExactLine, lower: int, upper: int) -> Element:
         """Return lower + the integer part of a line, clipped to [lower, upper]: a binary at each end that it leaves."""
         factor, offset, divisor = line.factor, line.offset + line.divisor * lower, line.divisor
         span = upper - lower
@@ -391,7 +299,7 @@ class _Encoder:
             self.rows.row({y: 1, full: -span}, least=lower)
         self.rows.row(under, most=under_most)
         self.rows.row(over, least=over_least)
-        return _Element(y)
+        return Element(y)
 
 
 @lru_cache(maxsize=4096)

@@ -60,7 +60,7 @@ def test_exchanges_lead_nearer_to_violations() -> None:
 
 
 def test_exchanges_find_violations_from_where_they_are_furthest() -> None:
-    """All inputs of a small box are looked at; the search starts from the one at which the other class leads by most."""
+    """All inputs of a small box are looked at; the search starts where the other class leads by most."""
     found, possible = 0, 0
     for seed in range(60):
         network, chain, box, _ = posed(seed)
