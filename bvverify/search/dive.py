@@ -36,6 +36,8 @@ _RETREATS = 3
 """How often units that miss their levels take worse ones before others are fixed."""
 _SPARE = 1
 """By how many levels a unit may be better than where it was fixed."""
+_PER_WEIGHT = 1e-5
+"""Seconds for putting a weight into a program, at most; what could not be put together in time is not begun."""
 
 Reals = npt.NDArray[np.float64]
 
@@ -61,7 +63,8 @@ def dive(
     """Return levels of all first units (U,), int64, from which `wanted` may come true; None if the programs say that
     there are none in the phase of `start`, an input of `box`, or at `deadline` (of time.monotonic).
     """
-    if time.monotonic() >= deadline:
+    weights = chain.units.weight.size + sum(layer.weight.size for layer, _ in chain.layers)
+    if time.monotonic() + _PER_WEIGHT * weights >= deadline:
         return None
     program = _Program(chain, box, start, wanted, effort, deadline)
     return program.first_levels() if program.promising() and program.fix_levels() else None
