@@ -83,7 +83,7 @@ class Exchanges:
 
     def __init__(self, chain: Chain, box: LevelBox) -> None:
         """Prepare to exchange levels of a chain's first layer."""
-        self._network, self._value, self._box = chain.network, chain.units.value, box
+        self._network, self._value = chain.network, chain.units.value
         self._surrogate = Surrogate(chain.network)
         self._stairs = Stairs.of(chain.first, chain.units.channel, chain.units.offset[:, 0])
         self._reach = Reach(chain.units, self._stairs, box, room=_ROOM)
