@@ -37,7 +37,7 @@ _RETREATS = 3
 _SPARE = 1
 """By how many levels a unit may be better than where it was fixed."""
 _PER_WEIGHT = 1e-5
-"""Seconds for putting a weight into a program, at most; what could not be put together in time is not begun."""
+"""Seconds for putting a weight into a program, three times what it takes; what would not be ready is not begun."""
 
 Reals = npt.NDArray[np.float64]
 

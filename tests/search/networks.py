@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from bvverify.network import NetworkBuilder, Step, StepNetwork
+from bvverify.network import IntArray, NetworkBuilder, Step, StepNetwork
+from bvverify.search.chain import Chain
 
 
 def hidden(random: np.random.Generator, layers: int) -> StepNetwork:
@@ -14,3 +15,9 @@ def hidden(random: np.random.Generator, layers: int) -> StepNetwork:
         builder.step(Step(0, starts + 17 * np.arange(12)))
         read = width
     return builder.build()
+
+
+def first_levels(chain: Chain, points: IntArray) -> IntArray:
+    """Return the levels of a chain's first units (n, U) at some inputs."""
+    (levels,) = chain.network.evaluate_values(points, [chain.units.value])
+    return np.asarray(levels.reshape(len(points), -1))

@@ -119,7 +119,7 @@ def test_equal_budgets_give_equal_answers() -> None:
 def test_forms_from_joint_bounds_hold_wherever_claims_do() -> None:
     """What integers certify of a claim, a form in the inputs, is not negative at any input for which it holds."""
     seen: Counter[str] = Counter()
-    for seed in range(30):
+    for seed in range(40):
         random = np.random.default_rng(seed)
         network = convolution(random)
         center = random.integers(1, 9, network.lower.shape)
@@ -147,7 +147,7 @@ def test_forms_from_joint_bounds_hold_wherever_claims_do() -> None:
             seen["holding"] += bool(holding.any())
             seen["closed"] += problem.closed
     assert min(seen["joint"], seen["holding"]) >= 20
-    assert seen["closed"]
+    assert seen["closed"] >= 2
 
 
 def bump(width: int, place: int) -> tuple[StepNetwork, LevelBox, Robustness]:

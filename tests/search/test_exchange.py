@@ -14,7 +14,7 @@ from bvverify.queries import LevelBox, Overtaking
 from bvverify.search.chain import Chain
 from bvverify.search.exchange import ExchangeEffort, Exchanges
 from bvverify.search.surrogate import Surrogate, boundary_distances
-from tests.search.networks import hidden
+from tests.search.networks import first_levels, hidden
 
 SEEDS = st.integers(0, 2**32 - 1)
 SLOW = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -33,11 +33,6 @@ def posed(seed: int, *, layers: int = 2) -> tuple[StepNetwork, Chain, LevelBox, 
     return network, chain, box, random.integers(box.lower, box.upper + 1, (10, 8))
 
 
-def first_levels(network: StepNetwork, chain: Chain, points: IntArray) -> IntArray:
-    (levels,) = network.evaluate_values(points, [chain.units.value])
-    return np.asarray(levels.reshape(len(points), -1))
-
-
 @given(SEEDS, st.integers(1, 3))
 @SLOW
 def test_what_is_found_lies_in_the_box(seed: int, layers: int) -> None:
@@ -51,7 +46,7 @@ def test_exchanges_lead_nearer_to_violations() -> None:
     for seed in range(30):
         network, chain, box, points = posed(seed)
         found = Exchanges(chain, box).search(points[0], WANTED, EFFORT, deadline=math.inf)
-        levels = first_levels(network, chain, np.stack([points[0], found]))
+        levels = first_levels(chain, np.stack([points[0], found]))
         before, after = Surrogate(network).rounded_outputs(chain.units.value, levels)
         gained = (after[1] - after[0]) - (before[1] - before[0])
         nearer, further = nearer + (gained > 0.2), further + (gained < -0.2)
@@ -89,8 +84,8 @@ def test_equal_seeds_lead_to_equal_inputs(seed: int) -> None:
 @SLOW
 def test_without_time_levels_stay(seed: int) -> None:
     """Where an input that gives them is found again."""
-    network, chain, box, points = posed(seed)
-    exchanges, levels = Exchanges(chain, box), first_levels(network, chain, points[:1])
+    _, chain, box, points = posed(seed)
+    exchanges, levels = Exchanges(chain, box), first_levels(chain, points[:1])
     now = time.monotonic()
     found = exchanges.search(points[0], WANTED, EFFORT, deadline=now)
     assert (found == exchanges.settled(levels[0], points[0], deadline=now)).all()
@@ -101,7 +96,7 @@ def test_without_time_levels_stay(seed: int) -> None:
 def test_outputs_behind_levels_are_those_of_the_network(seed: int, layers: int) -> None:
     """Stairs of equal steps are lines rounded to integers."""
     network, chain, _, points = posed(seed, layers=layers)
-    outputs = Surrogate(network).rounded_outputs(chain.units.value, first_levels(network, chain, points))
+    outputs = Surrogate(network).rounded_outputs(chain.units.value, first_levels(chain, points))
     assert (np.clip(np.rint(outputs), 0, 12) == network.evaluate(points)).all()
 
 

@@ -8,12 +8,12 @@ import numpy.typing as npt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bvverify.network import IntArray, StepNetwork
+from bvverify.network import IntArray
 from bvverify.queries import LevelBox
 from bvverify.search.chain import Chain
 from bvverify.search.reach import Approach, Reach
 from bvverify.search.stairs import Stairs
-from tests.search.networks import hidden
+from tests.search.networks import first_levels, hidden
 
 SEEDS = st.integers(0, 2**32 - 1)
 SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -32,11 +32,6 @@ def posed(seed: int) -> tuple[Chain, LevelBox, Stairs, Reach, IntArray]:
     return chain, box, stairs, Reach(chain.units, stairs, box, room=ROOM), points
 
 
-def first_levels(network: StepNetwork, chain: Chain, points: IntArray) -> IntArray:
-    (levels,) = network.evaluate_values(points, [chain.units.value])
-    return np.asarray(levels.reshape(len(points), -1))
-
-
 def sums_of(chain: Chain, points: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.einsum("up,nup->nu", chain.units.weight[:, 0], points[:, chain.units.inputs])
 
@@ -45,7 +40,7 @@ def sums_of(chain: Chain, points: npt.NDArray[Any]) -> npt.NDArray[Any]:
 @SLOW
 def test_sums_lie_between_the_ends_of_their_levels(seed: int) -> None:
     chain, _, stairs, _, points = posed(seed)
-    levels, sums = first_levels(chain.network, chain, points), sums_of(chain, points)
+    levels, sums = first_levels(chain, points), sums_of(chain, points)
     for level, total in zip(levels.tolist(), sums.tolist(), strict=True):
         for unit in range(6):
             low, high = stairs.between(unit, level[unit], room=0.0)
@@ -69,7 +64,7 @@ def test_lines_begin_where_levels_begin_to_rise(seed: int) -> None:
 def test_inputs_come_near_to_levels_that_inputs_give(seed: int) -> None:
     """All at once, from the middle of the box."""
     chain, box, _, reach, points = posed(seed)
-    levels = first_levels(chain.network, chain, points)
+    levels = first_levels(chain, points)
     middle = (box.lower + box.upper) // 2
     found = reach.approach(levels, reach.start(middle), steps=2000)
     assert found.missed.max() <= ROOM + 0.05
@@ -88,7 +83,7 @@ def test_what_is_missed_is_what_points_miss(seed: int) -> None:
     for row in range(20):
         ends = np.array([stairs.between(unit, int(levels[row, unit]), room=ROOM) for unit in range(6)])
         missed = np.maximum(np.maximum(ends[:, 0] - sums[row], sums[row] - ends[:, 1]), 0).max()
-        assert np.isclose(found.missed[row], missed, atol=1e-3)
+        assert np.isclose(found.missed[row], missed, atol=2e-5)  # sums of up to forty levels, in 24 bits
 
 
 @given(SEEDS)
@@ -96,12 +91,12 @@ def test_what_is_missed_is_what_points_miss(seed: int) -> None:
 def test_rows_are_approached_alone(seed: int) -> None:
     """What is found for some levels does not depend on the others."""
     chain, _, _, reach, points = posed(seed)
-    levels, start = first_levels(chain.network, chain, points), reach.start(points[0])
+    levels, start = first_levels(chain, points), reach.start(points[0])
     together = reach.approach(levels, start, steps=20)
     rows = np.array([3, 1])
     again = reach.approach(levels[rows], together.only(rows), steps=20)
     once = reach.approach(levels, together, steps=20).only(rows)
-    np.testing.assert_allclose(again.point, once.point, atol=1e-4)
+    np.testing.assert_allclose(again.point, once.point, atol=1e-5)  # products of fewer rows may add up in another order
 
 
 def test_settled_inputs_give_the_levels_that_inputs_came_near_to() -> None:
@@ -109,11 +104,11 @@ def test_settled_inputs_give_the_levels_that_inputs_came_near_to() -> None:
     kept = 0
     for seed in range(50):
         chain, box, _, reach, points = posed(seed)
-        levels = first_levels(chain.network, chain, points[:1])
+        levels = first_levels(chain, points[:1])
         found: Approach = reach.approach(levels, reach.start(points[1]), steps=500)
         settled = reach.settled(levels[0], found.point[0], deadline=math.inf)
         assert box.contains(settled)
-        kept += bool((first_levels(chain.network, chain, settled[None]) == levels).all())
+        kept += bool((first_levels(chain, settled[None]) == levels).all())
     assert kept > 25
 
 
@@ -122,12 +117,12 @@ def test_moves_mend_what_rounding_breaks() -> None:
     mended, broken = 0, 0
     for seed in range(50):
         chain, box, _, reach, points = posed(seed)
-        levels = first_levels(chain.network, chain, points[:1])
+        levels = first_levels(chain, points[:1])
         found = reach.approach(levels, reach.start(points[1]), steps=500)
         rounded = np.rint((box.lower + box.upper) / 2 + found.point[0] * (box.upper - box.lower) / 2).astype(np.int64)
-        if (first_levels(chain.network, chain, rounded[None]) != levels).any():
+        if (first_levels(chain, rounded[None]) != levels).any():
             broken += 1
             settled = reach.settled(levels[0], found.point[0], deadline=math.inf)
-            mended += bool((first_levels(chain.network, chain, settled[None]) == levels).all())
+            mended += bool((first_levels(chain, settled[None]) == levels).all())
     assert broken
     assert mended > broken / 3
